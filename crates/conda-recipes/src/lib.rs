@@ -1,1 +1,35 @@
-//! Under construction.
+//! Find, render, order and build conda recipes through rattler-build as a library.
+//!
+//! Two halves that meet in [`Plan`]: planning ([`find`], [`cargo_context`], [`plan`]) decides every output, variant, build string
+//! and edge before anything is built; building ([`build`]) walks that plan and decides nothing. Both run foreign code (Jinja
+//! reads the process environment, scripts run), so a release runs them in the [`worker`] process; [`find`] and
+//! [`cargo_context`] run no recipe code and belong to the parent.
+//!
+//! [`Plan`]: release_manifest::Plan
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod build;
+mod cargo;
+mod error;
+mod find;
+mod fingerprint;
+mod graph;
+mod log;
+mod options;
+mod plan;
+mod render;
+mod schedule;
+mod test_phase;
+mod variants;
+pub mod worker;
+
+pub use build::*;
+pub use cargo::{CargoContext, Member, PackageLink, cargo_context};
+pub use error::{Error, Excerpt, Failure};
+pub use find::find;
+pub use options::{
+    BuildOptions, ChannelPriority, EnvironmentIsolation, InvalidPackageFormat, PackageFormat,
+    Platform, Sandbox, SkipExisting, TestMode,
+};
+pub use plan::{PlanRequest, plan};

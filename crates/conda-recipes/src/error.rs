@@ -1,0 +1,276 @@
+//! What goes wrong, and the form of it that crosses the pipe between the worker and its parent.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use miette::Diagnostic;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Everything that finding, rendering, ordering and building recipes can fail with.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A pattern, folder or file of the configuration leads to no recipe.
+    #[error("no recipe found for `{pattern}`: looked for {}", searched.join(", "))]
+    MissingRecipe {
+        /// As written in the configuration or on the command line.
+        pattern: String,
+        /// The places that were looked at.
+        searched: Vec<String>,
+    },
+    /// A pattern that is no glob.
+    #[error("invalid recipe pattern `{pattern}`")]
+    InvalidPattern {
+        /// As written.
+        pattern: String,
+        /// Why.
+        source: globset::Error,
+    },
+    /// A file or folder could not be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A recipe outside the root, which the plan could not name.
+    #[error("recipe `{}` lies outside of the workspace `{}`", recipe.display(), root.display())]
+    OutsideRoot {
+        /// The recipe file.
+        recipe: PathBuf,
+        /// The workspace.
+        root: PathBuf,
+    },
+    /// `cargo metadata` failed.
+    #[error("`cargo metadata` failed for `{}`", manifest.display())]
+    CargoMetadata {
+        /// The workspace manifest.
+        manifest: PathBuf,
+        /// What cargo said.
+        source: Box<cargo_metadata::Error>,
+    },
+    /// A `[[package]]` that names an unknown workspace member.
+    #[error("recipe `{recipe}` packages the workspace member `{member}`, which does not exist: expected one of {}", known.join(", "))]
+    UnknownMember {
+        /// The recipe, as configured.
+        recipe: String,
+        /// The member, as configured.
+        member: String,
+        /// The workspace's members.
+        known: Vec<String>,
+    },
+    /// A recipe or variant file that does not parse or render.
+    #[error(transparent)]
+    Invalid(Box<Invalid>),
+    /// Outputs that need each other before they can be built.
+    #[error(transparent)]
+    Graph(#[from] release_manifest::Error),
+    /// Two outputs would become the same file.
+    #[error("`{package}` would be built twice: by `{first}` and by `{second}`")]
+    Duplicate {
+        /// The package file with its subdir.
+        package: String,
+        /// The recipe that makes it first.
+        first: String,
+        /// The recipe that makes it again.
+        second: String,
+    },
+    /// The output folder is so long that a host prefix of 255 bytes does not fit beneath it.
+    #[error("the output folder `{}` is too long to build `{package}` in: its build folder has {length} bytes, at most {limit} fit", output.display())]
+    PathTooLong {
+        /// The output folder.
+        output: PathBuf,
+        /// The package.
+        package: String,
+        /// The length of the build folder's path in bytes.
+        length: usize,
+        /// The longest build folder that fits, in bytes.
+        limit: usize,
+    },
+    /// An option has a value that does not work.
+    #[error("invalid value for `{option}`: {reason}")]
+    InvalidOption {
+        /// The key in `[build]`.
+        option: &'static str,
+        /// What was expected and what was found.
+        reason: String,
+    },
+}
+
+/// A recipe or variant file that does not parse or render, with the place in it.
+#[derive(Debug, Error)]
+#[error("`{file}` is not valid: {message}")]
+pub struct Invalid {
+    file: String,
+    message: String,
+    causes: Vec<String>,
+    help: Option<String>,
+    excerpt: Option<Excerpt>,
+}
+
+impl Invalid {
+    /// An upstream error about `text`, the content of `file`. The message, help and place are upstream's.
+    pub(crate) fn new(file: &str, text: &str, error: &dyn Diagnostic) -> Self {
+        Self {
+            file: file.to_owned(),
+            message: error.to_string(),
+            causes: causes(error.source()),
+            help: error.help().map(|help| help.to_string()),
+            excerpt: Excerpt::of(file, text, error),
+        }
+    }
+
+    /// A finding of our own about `file`.
+    pub(crate) fn plain(file: &str, message: impl Into<String>, help: Option<String>) -> Self {
+        Self {
+            file: file.to_owned(),
+            message: message.into(),
+            causes: Vec::new(),
+            help,
+            excerpt: None,
+        }
+    }
+
+    pub(crate) fn with_excerpt(mut self, text: &str, offset: usize, length: usize, label: &str) -> Self {
+        self.excerpt = Some(Excerpt {
+            file: self.file.clone(),
+            text: text.to_owned(),
+            offset,
+            length,
+            label: label.to_owned(),
+        });
+        self
+    }
+}
+
+impl From<Invalid> for Error {
+    fn from(invalid: Invalid) -> Self {
+        Self::Invalid(Box::new(invalid))
+    }
+}
+
+/// An error as it crosses a pipe and as it is shown.
+#[derive(Clone, Debug, Deserialize, Eq, Error, PartialEq, Serialize)]
+#[error("{message}")]
+pub struct Failure {
+    /// Stable `snake_case` name of what went wrong.
+    pub code: String,
+    /// What was expected, what was found, and where.
+    pub message: String,
+    /// The errors beneath it, outermost first.
+    pub causes: Vec<String>,
+    /// What to do about it.
+    pub help: Option<String>,
+    /// The place in a file that it is about.
+    pub excerpt: Option<Excerpt>,
+}
+
+/// A place in a text file.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Excerpt {
+    /// The file, relative to the root.
+    pub file: String,
+    /// The whole text of the file.
+    pub text: String,
+    /// Where the place begins, in bytes.
+    pub offset: usize,
+    /// How long it is, in bytes.
+    pub length: usize,
+    /// What is said about it.
+    pub label: String,
+}
+
+impl Excerpt {
+    /// The first label of an upstream error. Upstream counts characters, we count bytes.
+    fn of(file: &str, text: &str, error: &dyn Diagnostic) -> Option<Self> {
+        let label = error.labels()?.next()?;
+        let byte = |character: usize| {
+            text.char_indices()
+                .nth(character)
+                .map_or(text.len(), |(byte, _)| byte)
+        };
+        // An empty span at the very beginning is upstream's way of saying that it knows no place.
+        if label.len() == 0 && label.offset() == 0 {
+            return None;
+        }
+        let offset = byte(label.offset());
+        Some(Self {
+            file: file.to_owned(),
+            text: text.to_owned(),
+            offset,
+            length: byte(label.offset() + label.len()).saturating_sub(offset),
+            label: label.label().unwrap_or_default().to_owned(),
+        })
+    }
+}
+
+impl Error {
+    /// Stable `snake_case` name of what went wrong.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::MissingRecipe { .. } => "missing_recipe",
+            Self::InvalidPattern { .. } => "invalid_pattern",
+            Self::Read { .. } => "unreadable",
+            Self::OutsideRoot { .. } => "recipe_outside_root",
+            Self::CargoMetadata { .. } => "cargo_metadata",
+            Self::UnknownMember { .. } => "unknown_member",
+            Self::Invalid(_) => "invalid_recipe",
+            Self::Graph(_) => "dependency_cycle",
+            Self::Duplicate { .. } => "duplicate_output",
+            Self::PathTooLong { .. } => "path_too_long",
+            Self::InvalidOption { .. } => "invalid_option",
+        }
+    }
+
+    /// What to do about it, where there is one thing to do.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::Invalid(invalid) => invalid.help.clone(),
+            Self::MissingRecipe { .. } => Some(
+                "`recipes` takes folders with a recipe.yaml, recipe files, and globs of either, relative to the workspace".to_owned(),
+            ),
+            Self::OutsideRoot { .. } => Some("move the recipe into the workspace, or choose another one with --root".to_owned()),
+            Self::Duplicate { .. } => Some("give one of them another name, version or build number, or let a variant key tell them apart".to_owned()),
+            Self::PathTooLong { length, limit, .. } => Some(format!(
+                "choose an `output` folder that is at least {} bytes shorter",
+                length.saturating_sub(*limit)
+            )),
+            Self::Graph(_) => Some("break the cycle: build, host and exactly pinned requirements must not lead back to the package itself".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+impl From<&Error> for Failure {
+    fn from(error: &Error) -> Self {
+        let (causes, excerpt) = match error {
+            Error::Invalid(invalid) => (invalid.causes.clone(), invalid.excerpt.clone()),
+            other => (causes(std::error::Error::source(other)), None),
+        };
+        Self {
+            code: error.code().to_owned(),
+            message: error.to_string(),
+            causes,
+            help: error.help(),
+            excerpt,
+        }
+    }
+}
+
+pub(crate) fn read(path: &Path) -> Result<String, Error> {
+    std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })
+}
+
+/// The chain of errors from `error` on, outermost first.
+pub(crate) fn causes(mut error: Option<&(dyn std::error::Error + 'static)>) -> Vec<String> {
+    let mut causes = Vec::new();
+    while let Some(cause) = error {
+        causes.push(cause.to_string());
+        error = cause.source();
+    }
+    causes
+}
