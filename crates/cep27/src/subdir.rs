@@ -1,7 +1,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{NameError, printable};
 
@@ -9,8 +9,8 @@ use crate::{NameError, printable};
 ///
 /// Only platforms that conda knows: a subdir becomes part of paths and URLs, so a made-up one is
 /// refused although CEP-26 would allow its characters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(into = "String")]
 pub struct Subdir(&'static str);
 
 impl Subdir {
@@ -19,8 +19,20 @@ impl Subdir {
 
     /// Every known subdir, sorted.
     pub const ALL: &[Self] = &[
+        Self("android-32"),
+        Self("android-64"),
+        Self("android-aarch64"),
+        Self("android-armv7a"),
         Self("emscripten-wasm32"),
+        Self("emscripten-wasm64"),
+        Self("freebsd-32"),
         Self("freebsd-64"),
+        Self("freebsd-arm64"),
+        Self("freebsd-ppc64"),
+        Self("freebsd-ppc64le"),
+        Self("ios-arm64"),
+        Self("iossimulator-64"),
+        Self("iossimulator-arm64"),
         Self("linux-32"),
         Self("linux-64"),
         Self("linux-aarch64"),
@@ -67,6 +79,15 @@ impl FromStr for Subdir {
             .ok_or_else(|| NameError::Subdir {
                 found: printable(text),
             })
+    }
+}
+
+// Derived, it would ask for input that lives as long as the static names.
+impl<'de> Deserialize<'de> for Subdir {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
