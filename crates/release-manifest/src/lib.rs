@@ -1,1 +1,48 @@
-//! Under construction.
+//! Wire types of conda-release: the [`Plan`], the [`Manifest`] and the journal between them.
+//!
+//! Pure: no I/O, no clock, no async. Everything here is a value or a function from values to
+//! values, so that what a release is allowed to do is decided, and tested, in one place:
+//!
+//! - A [`Plan`] says what will be built, signed and published, before anything is.
+//! - A [`Manifest`] says how far each package of a plan has come. It changes by [`JournalEntry`]s
+//!   alone, see [`Manifest::apply`]; steps that make no sense are errors.
+//! - What is read was written by others: unknown fields, duplicates, other schema versions, paths
+//!   that lead elsewhere and claims without evidence are refused, with the place in the document.
+//!
+//! The JSON schemas of all three are in `schema/` of the repository and come from [`schema`].
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod digest;
+mod document;
+mod error;
+mod journal;
+mod manifest;
+mod merge;
+mod order;
+mod origin;
+mod package;
+mod package_key;
+mod plan;
+mod relative_path;
+mod schema;
+mod schema_version;
+mod timestamp;
+mod transition;
+mod variant;
+
+pub use digest::Digest;
+pub use error::Error;
+pub use journal::{Event, JournalEntry, Torn, read_journal};
+pub use manifest::Manifest;
+pub use merge::Shard;
+pub use origin::{Isolation, Mode, Source, Tool, Trust};
+pub use package::{
+    Attestation, Package, PackageError, Phase, Progress, PublishResult, Published, Skipped, Taken,
+    Times,
+};
+pub use package_key::PackageKey;
+pub use plan::{Plan, PlannedPackage, SkippedOutput};
+pub use relative_path::RelativePath;
+pub use schema::{SchemaName, schema};
+pub use schema_version::SchemaVersion;
+pub use timestamp::Timestamp;

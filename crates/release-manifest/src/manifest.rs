@@ -1,0 +1,217 @@
+use std::collections::HashSet;
+
+use cep27::TargetChannel;
+use schemars::JsonSchema;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::schema::wire;
+use crate::{
+    Digest, Error, Isolation, Mode, Package, PackageKey, Plan, Progress, SchemaName, SchemaVersion,
+    Source, Tool, Trust, document,
+};
+
+/// How far a release has come: preview, state, result, and what one machine tells another.
+///
+/// Its packages are changed by journal entries alone ([`Manifest::apply`]), so that what they
+/// claim always fits together. One that was read is checked for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// The version of this document.
+    pub schema_version: SchemaVersion,
+    /// What wrote it.
+    pub tool: Tool,
+    /// Whether it is of a rehearsal.
+    pub mode: Mode,
+    /// The plan that it follows.
+    pub plan_digest: Digest,
+    /// The Sigstore instance of its attestations, once that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<Trust>,
+    /// The sources it was made from.
+    pub source: Source,
+    /// Where the packages are published, if anywhere but in the local channel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
+    /// The channel that the attestations name.
+    #[schemars(with = "wire::TargetChannel")]
+    pub target_channel: TargetChannel,
+    /// What stood between the recipes and the signing identity.
+    pub isolation: Isolation,
+    /// How many journal entries went into it, see [`JournalEntry::sequence`].
+    ///
+    /// [`JournalEntry::sequence`]: crate::JournalEntry::sequence
+    pub(crate) sequence: u64,
+    #[serde(deserialize_with = "read_packages")]
+    #[schemars(with = "Vec<Package>", description = "The packages, sorted by key.")]
+    pub(crate) packages: Vec<Package>,
+}
+
+impl Manifest {
+    /// The manifest of a plan of which nothing was done yet.
+    #[must_use]
+    pub fn new(plan: &Plan, trust: Option<Trust>, isolation: Isolation) -> Self {
+        let mut packages: Vec<Package> = plan.packages.iter().map(Package::new).collect();
+        packages.sort_by_cached_key(Package::key);
+        Self {
+            schema_version: SchemaVersion,
+            tool: plan.tool.clone(),
+            mode: plan.mode,
+            plan_digest: plan.digest(),
+            trust,
+            source: plan.source.clone(),
+            channel: plan.channel.clone(),
+            target_channel: plan.target_channel.clone(),
+            isolation,
+            sequence: 0,
+            packages,
+        }
+    }
+
+    /// Reads a manifest.
+    ///
+    /// # Errors
+    /// When the bytes are no manifest of this schema version, two of its packages have keys that
+    /// differ in case alone, one names a package that isn't there, or one claims progress
+    /// without what goes with it.
+    pub fn from_json(json: &[u8]) -> Result<Self, Error> {
+        document::read(SchemaName::Manifest, json)
+    }
+
+    /// The manifest as indented JSON with sorted arrays and a newline at its end.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        document::write(self)
+    }
+
+    /// The packages, sorted by key.
+    #[must_use]
+    pub fn packages(&self) -> &[Package] {
+        &self.packages
+    }
+
+    /// The package of this key, if it is part of the release.
+    #[must_use]
+    pub fn package(&self, key: &PackageKey) -> Option<&Package> {
+        self.position(key).map(|position| &self.packages[position])
+    }
+
+    /// Takes over from an older manifest of the same folder what is still good: the progress of
+    /// packages whose key and fingerprint are the same, without their errors and what blocked
+    /// them, which are to be tried again.
+    ///
+    /// Nothing comes from another mode, no attestation from another trust or for another target
+    /// channel, no publication in another channel. That the files are still there and unchanged
+    /// is the caller's to check.
+    ///
+    /// Call it on a new manifest. The journal goes on where the old one was.
+    pub fn carry_over(&mut self, old: &Self) {
+        self.sequence = self.sequence.max(old.sequence);
+        let Some(furthest) = self.furthest_from(old) else {
+            return;
+        };
+        for package in &mut self.packages {
+            let Some(known) = old.package(&package.key()) else {
+                continue;
+            };
+            if known.fingerprint == package.fingerprint {
+                take_over(package, known);
+                package.go_back_to(furthest);
+            }
+        }
+    }
+
+    /// How far packages of an older manifest can have come in this one's terms.
+    fn furthest_from(&self, old: &Self) -> Option<Progress> {
+        if old.mode != self.mode {
+            None
+        } else if old.trust != self.trust || old.target_channel != self.target_channel {
+            Some(Progress::Tested)
+        } else if old.channel != self.channel {
+            Some(Progress::Attested)
+        } else {
+            Some(Progress::Published)
+        }
+    }
+
+    pub(crate) fn position(&self, key: &PackageKey) -> Option<usize> {
+        self.packages
+            .binary_search_by(|package| {
+                (package.subdir, &package.file).cmp(&(key.subdir, &key.file))
+            })
+            .ok()
+    }
+}
+
+/// Copies how far a package has come. What the plan says about it stays the new plan's.
+fn take_over(package: &mut Package, known: &Package) {
+    let Package {
+        file: _,
+        subdir: _,
+        recipe: _,
+        variant: _,
+        depends_on: _,
+        fingerprint: _,
+        progress,
+        skipped: _,
+        tests_skipped,
+        blocked_by: _,
+        error: _,
+        sha256,
+        size,
+        times,
+        attestation,
+        published,
+        log,
+    } = known.clone();
+    package.progress = progress;
+    package.tests_skipped = tests_skipped;
+    package.sha256 = sha256;
+    package.size = size;
+    package.times = times;
+    package.attestation = attestation;
+    package.published = published;
+    package.log = log;
+}
+
+fn read_packages<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Package>, D::Error> {
+    let mut packages: Vec<Package> = Vec::deserialize(deserializer)?;
+    check(&packages).map_err(D::Error::custom)?;
+    packages.sort_by_cached_key(Package::key);
+    for package in &mut packages {
+        for keys in [&mut package.depends_on, &mut package.blocked_by] {
+            keys.sort();
+            keys.dedup();
+        }
+    }
+    Ok(packages)
+}
+
+fn check(packages: &[Package]) -> Result<(), Error> {
+    let mut folded = HashSet::new();
+    for package in packages {
+        let key = package.key();
+        if !folded.insert(key.folded()) {
+            return Err(Error::Duplicate { package: key });
+        }
+        if let Some(contradiction) = package.contradiction() {
+            return Err(Error::Contradiction {
+                package: key,
+                progress: package.progress,
+                contradiction,
+            });
+        }
+    }
+    let keys: HashSet<PackageKey> = packages.iter().map(Package::key).collect();
+    for package in packages {
+        let mut named = package.depends_on.iter().chain(&package.blocked_by);
+        if let Some(edge) = named.find(|edge| !keys.contains(edge)) {
+            return Err(Error::Edge {
+                package: package.key(),
+                edge: Box::new(edge.clone()),
+            });
+        }
+    }
+    Ok(())
+}

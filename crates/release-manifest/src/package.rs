@@ -1,0 +1,382 @@
+use std::collections::BTreeMap;
+
+use cep27::{FileName, Sha256, Subdir};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::schema::wire;
+use crate::{Digest, PackageKey, PlannedPackage, RelativePath, Timestamp, variant};
+
+/// How far a package has come, and everything known about it.
+///
+/// Progress and error are separate: a signed package whose upload failed is still signed. What
+/// goes with which [`Progress`] is stated at the fields; a manifest never holds anything else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Package {
+    /// Its file name.
+    #[schemars(with = "wire::FileName")]
+    pub file: FileName,
+    /// The platform it is for.
+    #[schemars(with = "wire::Subdir")]
+    pub subdir: Subdir,
+    /// The recipe file, relative to the workspace.
+    pub recipe: RelativePath,
+    /// The variant keys that the output uses, with their values.
+    #[serde(deserialize_with = "variant::read")]
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub variant: BTreeMap<String, String>,
+    /// Packages of this release that it builds upon or runs with; sorted.
+    pub depends_on: Vec<PackageKey>,
+    /// The digest of everything that goes into it.
+    pub fingerprint: Digest,
+    /// The last step that succeeded.
+    pub progress: Progress,
+    /// Why it is left out of this release. Then it stays [`Progress::Planned`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<Skipped>,
+    /// Why its tests were not run. Then it counts as [`Progress::Tested`] without a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tests_skipped: Option<Skipped>,
+    /// The packages whose failure keeps its next step from being tried; sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocked_by: Vec<PackageKey>,
+    /// Why its next step failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<PackageError>,
+    /// The digest of its file, once it is built.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<wire::Sha256>")]
+    pub sha256: Option<Sha256>,
+    /// The size of its file in bytes, once it is built.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// When each step ended and how long it took.
+    #[serde(default, skip_serializing_if = "Times::is_empty")]
+    pub times: Times,
+    /// Its attestation, once it is attested.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attestation: Option<Attestation>,
+    /// Where it was published, once it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<Published>,
+    /// The log of its build, relative to the manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<RelativePath>,
+}
+
+/// The steps of a package, in their order. Each one includes those before it.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Progress {
+    /// Nothing was done yet.
+    Planned,
+    /// The file is there.
+    Built,
+    /// Its tests passed, or were skipped for a stated reason.
+    Tested,
+    /// It has an attestation, which was verified.
+    Attested,
+    /// It is in the channel.
+    Published,
+}
+
+/// What was being done when something failed.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Deciding what to do.
+    Plan,
+    /// Building a package.
+    Build,
+    /// Running its tests.
+    Test,
+    /// Attesting it.
+    Sign,
+    /// Verifying it and its attestation.
+    Verify,
+    /// Bringing it to the channel.
+    Publish,
+}
+
+/// Why something was left out.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Skipped {
+    /// For people to read.
+    pub reason: String,
+}
+
+/// Why a step failed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PackageError {
+    /// What was being done.
+    pub phase: Phase,
+    /// For programs: stable, in `snake_case`.
+    pub code: String,
+    /// For people.
+    pub message: String,
+    /// The log to look into, relative to the manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<RelativePath>,
+}
+
+/// When each step of a package ended. A step that it went back behind has no time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Times {
+    /// Building.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub built: Option<Taken>,
+    /// Running the tests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tested: Option<Taken>,
+    /// Signing and verifying.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attested: Option<Taken>,
+    /// Publishing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<Taken>,
+}
+
+impl Times {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// When a step ended and how long it took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Taken {
+    /// When it ended.
+    pub at: Timestamp,
+    /// How long it took.
+    pub milliseconds: u64,
+}
+
+/// The attestation of a package. What it says is the bundle's to prove; this is for finding it
+/// and for people to read.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Attestation {
+    /// The Sigstore bundle, relative to the manifest.
+    pub bundle: RelativePath,
+    /// The digest of the bundle's file.
+    #[schemars(with = "wire::Sha256")]
+    pub bundle_sha256: Sha256,
+    /// Who signed: the subject alternative name of the certificate.
+    pub identity: String,
+    /// Who vouched for that identity.
+    pub issuer: String,
+    /// The index of its entry in the transparency log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_index: Option<u64>,
+    /// When it was signed, as the timestamp authority or the log has it.
+    pub signed_at: Timestamp,
+    /// When the certificate ended.
+    pub certificate_not_after: Timestamp,
+}
+
+/// Where a package was published.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Published {
+    /// Where the package can be fetched.
+    pub url: String,
+    /// The digest of the sidecar that holds its attestations (CEP-50).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<wire::Sha256>")]
+    pub sidecar_sha256: Option<Sha256>,
+    /// When.
+    pub at: Timestamp,
+    /// What the channel made of it.
+    pub result: PublishResult,
+}
+
+/// What a channel made of a package that was to be published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PublishResult {
+    /// It is new there.
+    Uploaded,
+    /// The very same bytes were there already.
+    Identical,
+    /// A package of that name was there already.
+    Exists,
+}
+
+impl Package {
+    /// A package of which nothing but the plan is known.
+    pub(crate) fn new(planned: &PlannedPackage) -> Self {
+        let mut depends_on = [planned.builds_on.as_slice(), &planned.runs_with].concat();
+        depends_on.sort();
+        depends_on.dedup();
+        Self {
+            file: planned.file.clone(),
+            subdir: planned.subdir,
+            recipe: planned.recipe.clone(),
+            variant: planned.variant.clone(),
+            depends_on,
+            fingerprint: planned.fingerprint,
+            progress: Progress::Planned,
+            skipped: None,
+            tests_skipped: None,
+            blocked_by: Vec::new(),
+            error: None,
+            sha256: None,
+            size: None,
+            times: Times::default(),
+            attestation: None,
+            published: None,
+            log: None,
+        }
+    }
+
+    /// What names this package.
+    #[must_use]
+    pub fn key(&self) -> PackageKey {
+        PackageKey {
+            subdir: self.subdir,
+            file: self.file.clone(),
+        }
+    }
+
+    /// What it holds too much or too little for its progress, if anything: a claim without
+    /// evidence, or evidence of what it doesn't claim.
+    pub(crate) fn contradiction(&self) -> Option<&'static str> {
+        let Times {
+            built,
+            tested,
+            attested,
+            published,
+        } = self.times;
+        let reached = |step| self.progress >= step;
+        let file = [self.sha256.is_some(), self.size.is_some(), built.is_some()];
+        let is_file_right = file.iter().all(|part| *part == reached(Progress::Built));
+        let is_log_right = self.log.is_none() || reached(Progress::Built);
+        let tests = [tested.is_some(), self.tests_skipped.is_some()];
+        let are_tests_right =
+            tests.iter().filter(|part| **part).count() == usize::from(reached(Progress::Tested));
+        let attestation = [self.attestation.is_some(), attested.is_some()];
+        let is_attestation_right = attestation
+            .iter()
+            .all(|part| *part == reached(Progress::Attested));
+        let publication = [self.published.is_some(), published.is_some()];
+        let is_publication_right = publication
+            .iter()
+            .all(|part| *part == reached(Progress::Published));
+        let trouble = [
+            self.skipped.is_some(),
+            self.error.is_some(),
+            !self.blocked_by.is_empty(),
+        ];
+        let is_trouble_single = trouble.iter().filter(|part| **part).count() <= 1;
+
+        if !is_file_right || !is_log_right {
+            Some("from `built` on, and only then, sha256, size, times.built and log are known")
+        } else if !are_tests_right {
+            Some("from `tested` on, and only then, either times.tested or tests_skipped is known")
+        } else if !is_attestation_right {
+            Some("from `attested` on, and only then, attestation and times.attested are known")
+        } else if !is_publication_right {
+            Some("only with `published`, published and times.published are known")
+        } else if !is_trouble_single {
+            Some("at most one of skipped, error and blocked_by can be true")
+        } else if self.skipped.is_some() && reached(Progress::Built) {
+            Some("what is skipped stays `planned`")
+        } else if !self.blocked_by.is_empty() && reached(Progress::Published) {
+            Some("what is published isn't blocked")
+        } else if let Some(error) = &self.error
+            && !error.phase.can_fail_at(self.progress)
+        {
+            Some("the error is of a step that was taken already or is not yet to be taken")
+        } else {
+            None
+        }
+    }
+
+    /// Takes everything back that was recorded after this step.
+    pub(crate) fn go_back_to(&mut self, step: Progress) {
+        self.progress = self.progress.min(step);
+        self.skipped = None;
+        self.error = None;
+        self.blocked_by.clear();
+        if step < Progress::Published {
+            self.published = None;
+            self.times.published = None;
+        }
+        if step < Progress::Attested {
+            self.attestation = None;
+            self.times.attested = None;
+        }
+        if step < Progress::Tested {
+            self.tests_skipped = None;
+            self.times.tested = None;
+        }
+        if step < Progress::Built {
+            self.sha256 = None;
+            self.size = None;
+            self.log = None;
+            self.times.built = None;
+        }
+    }
+}
+
+impl Progress {
+    /// The step as it is written.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Planned => "planned",
+            Self::Built => "built",
+            Self::Tested => "tested",
+            Self::Attested => "attested",
+            Self::Published => "published",
+        }
+    }
+}
+
+impl std::fmt::Display for Progress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl Phase {
+    /// The phase as it is written.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Plan => "plan",
+            Self::Build => "build",
+            Self::Test => "test",
+            Self::Sign => "sign",
+            Self::Verify => "verify",
+            Self::Publish => "publish",
+        }
+    }
+
+    /// Whether a package that has come this far can fail in this phase: it is the phase of its
+    /// next step. A file and its attestation are verified more than once on the way.
+    pub(crate) fn can_fail_at(self, progress: Progress) -> bool {
+        match self {
+            Self::Plan | Self::Build => progress == Progress::Planned,
+            Self::Test => progress == Progress::Built,
+            Self::Sign => progress == Progress::Tested,
+            Self::Verify => (Progress::Built..Progress::Published).contains(&progress),
+            Self::Publish => progress == Progress::Attested,
+        }
+    }
+}
+
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
