@@ -46,9 +46,9 @@ impl FileName {
     /// # Errors
     /// When a part has a form or a length that CEP-26 forbids.
     pub fn new(name: &str, version: &str, build: &str, format: Format) -> Result<Self, NameError> {
-        check_part("name", name, NAME_FORM, is_name)?;
-        check_part("version", version, VERSION_FORM, is_version)?;
-        check_part("build", build, BUILD_FORM, is_build)?;
+        if let Some(problem) = problems(name, version, build).next() {
+            return Err(problem);
+        }
         let name_end = name.len();
         let version_end = name_end + 1 + version.len();
         let build_end = version_end + 1 + build.len();
@@ -107,28 +107,8 @@ impl FromStr for FileName {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        let length = text.chars().count();
-        if length > FILE_NAME_LIMIT {
-            return Err(NameError::FileNameLength {
-                length,
-                limit: FILE_NAME_LIMIT,
-            });
-        }
-        let (stem, format) = [Format::Conda, Format::TarBz2]
-            .into_iter()
-            .find_map(|format| Some((text.strip_suffix(format.extension())?, format)))
-            .ok_or_else(|| NameError::Extension {
-                found: printable(text),
-            })?;
-        // Only the name may contain hyphens, so the parts are read from the end.
-        let mut parts = stem.rsplitn(3, '-');
-        let (Some(build), Some(version), Some(name)) = (parts.next(), parts.next(), parts.next())
-        else {
-            return Err(NameError::Parts {
-                found: printable(text),
-            });
-        };
-        Self::new(name, version, build, format)
+        let parts = Parts::of(text)?;
+        Self::new(parts.name, parts.version, parts.build, parts.format)
     }
 }
 
@@ -157,28 +137,86 @@ const NAME_FORM: &str = "lower-case letters, digits and single `.`, `_`, `-` in 
 const VERSION_FORM: &str = "lower-case letters, digits, `.`, `_`, `+` and `!`";
 const BUILD_FORM: &str = "letters, digits, `.`, `_` and `+`";
 
-fn check_part(
+/// Everything that keeps a text from being a file name, in the order of reading.
+pub(crate) fn file_name_problems(text: &str) -> Vec<NameError> {
+    match Parts::of(text) {
+        Ok(parts) => problems(parts.name, parts.version, parts.build).collect(),
+        Err(problem) => vec![problem],
+    }
+}
+
+/// A file name taken apart, its parts not looked at.
+struct Parts<'a> {
+    name: &'a str,
+    version: &'a str,
+    build: &'a str,
+    format: Format,
+}
+
+impl<'a> Parts<'a> {
+    fn of(text: &'a str) -> Result<Self, NameError> {
+        let length = text.chars().count();
+        if length > FILE_NAME_LIMIT {
+            return Err(NameError::FileNameLength {
+                length,
+                limit: FILE_NAME_LIMIT,
+            });
+        }
+        let (stem, format) = [Format::Conda, Format::TarBz2]
+            .into_iter()
+            .find_map(|format| Some((text.strip_suffix(format.extension())?, format)))
+            .ok_or_else(|| NameError::Extension {
+                found: printable(text),
+            })?;
+        // Only the name may contain hyphens, so the parts are read from the end.
+        let mut parts = stem.rsplitn(3, '-');
+        let (Some(build), Some(version), Some(name)) = (parts.next(), parts.next(), parts.next())
+        else {
+            return Err(NameError::Parts {
+                found: printable(text),
+            });
+        };
+        Ok(Self {
+            name,
+            version,
+            build,
+            format,
+        })
+    }
+}
+
+fn problems(name: &str, version: &str, build: &str) -> impl Iterator<Item = NameError> {
+    [
+        problem("name", name, NAME_FORM, is_name),
+        problem("version", version, VERSION_FORM, is_version),
+        problem("build", build, BUILD_FORM, is_build),
+    ]
+    .into_iter()
+    .flatten()
+}
+
+fn problem(
     part: &'static str,
     text: &str,
     expected: &'static str,
     is_valid: fn(&str) -> bool,
-) -> Result<(), NameError> {
+) -> Option<NameError> {
     let length = text.chars().count();
     if length == 0 || length > PART_LIMIT {
-        return Err(NameError::PartLength {
+        Some(NameError::PartLength {
             part,
             length,
             limit: PART_LIMIT,
-        });
-    }
-    if !is_valid(text) {
-        return Err(NameError::Part {
+        })
+    } else if !is_valid(text) {
+        Some(NameError::Part {
             part,
             expected,
             found: printable(text),
-        });
+        })
+    } else {
+        None
     }
-    Ok(())
 }
 
 /// A distributable package name: CEP-26's words, which are narrower than its regular expression

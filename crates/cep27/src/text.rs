@@ -1,5 +1,7 @@
 use std::fmt::Write as _;
 
+use serde::Serialize;
+
 /// Characters of foreign text that a message quotes before it is cut.
 const QUOTED: usize = 200;
 
@@ -32,6 +34,28 @@ pub fn printable(text: &str) -> String {
     shown
 }
 
+/// Writes pretty JSON in printable ASCII alone: every other character becomes an escape that
+/// means the same to whoever reads the JSON, and nothing to the terminal that shows it.
+///
+/// # Errors
+/// When the value does not serialise.
+pub fn ascii_json<T: Serialize + ?Sized>(value: &T) -> Result<String, serde_json::Error> {
+    let json = serde_json::to_string_pretty(value)?;
+    let mut ascii = String::with_capacity(json.len());
+    // What serde_json leaves unescaped beyond ASCII, and DEL, stands inside strings only.
+    for character in json.chars() {
+        if character.is_ascii() && character != '\u{7f}' {
+            ascii.push(character);
+        } else {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                // Writing into a String cannot fail.
+                let _ = write!(ascii, "\\u{unit:04x}");
+            }
+        }
+    }
+    Ok(ascii)
+}
+
 /// Controls, line separators, and the format characters (Unicode category Cf) that reorder or
 /// hide what surrounds them.
 fn is_invisible(character: char) -> bool {
@@ -48,7 +72,7 @@ fn is_invisible(character: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::printable;
+    use super::{ascii_json, printable};
 
     #[test]
     fn no_control_or_bidirectional_character_survives() {
@@ -73,5 +97,17 @@ mod tests {
         assert_eq!(shown.chars().count(), 201);
         assert!(shown.ends_with('…'));
         assert_eq!(printable(&"x".repeat(200)), "x".repeat(200));
+    }
+
+    #[test]
+    fn json_is_ascii_and_means_the_same() {
+        let text = "a\u{7f}\u{202e}\u{1b}\u{85}ö\u{1f980}\"\\";
+        let json = ascii_json(&[text]).unwrap();
+        assert!(
+            json.chars()
+                .all(|c| c.is_ascii_graphic() || c == ' ' || c == '\n'),
+            "{json}"
+        );
+        assert_eq!(serde_json::from_str::<[String; 1]>(&json).unwrap(), [text]);
     }
 }

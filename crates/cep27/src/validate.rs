@@ -1,0 +1,620 @@
+use serde_json::{Map, Value};
+use url::Url;
+
+use crate::file_name::file_name_problems;
+use crate::json::{read_json, segment};
+use crate::target_channel::CHANNEL_LIMIT;
+use crate::violation::{Violation, Violations, describe, quote};
+use crate::{FileName, NameError, PREDICATE_TYPE, Rule, STATEMENT_TYPE, Sha256, Subdir};
+
+/// Most bytes of a statement or predicate.
+pub const STATEMENT_LIMIT: usize = 1 << 20;
+
+/// What a statement says that keeps CEP-27's rules.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct ValidStatement {
+    /// The package's file name.
+    pub file: FileName,
+    /// The package's digest.
+    pub sha256: Sha256,
+    /// The channel as attested, if any. Any URL that CEP-27 allows, which is more than a
+    /// [`TargetChannel`](crate::TargetChannel): print it through [`printable`](crate::printable).
+    pub target_channel: Option<String>,
+}
+
+/// What a verifier knows of a package before it reads the attestation (CEP-27 rule 8).
+#[derive(Debug, Clone, Copy)]
+pub struct Expected<'a> {
+    /// The package's file name, as in repodata.
+    pub file: &'a FileName,
+    /// The digest of the package's bytes.
+    pub sha256: Sha256,
+    /// The channel that the package comes from or goes to; a trailing slash does not matter.
+    /// `None` where any channel will do, as for a mirror.
+    pub channel: Option<&'a str>,
+    /// The package's subdir; serves to explain a channel that wrongly ends in it.
+    pub subdir: Option<Subdir>,
+}
+
+/// Checks the raw text of a statement against CEP-27 rules 1 to 7.
+///
+/// Members that the rules do not name are ignored, as in-toto asks. The hexadecimal digits of the
+/// digest must be lower-case, since rule 5 asks for a DigestSet and in-toto defines that so.
+///
+/// # Errors
+/// Every violation, in the order of the rules. Never panics; a text of more than
+/// [`STATEMENT_LIMIT`] bytes or beyond the limits of [`check_json`](crate::check_json) is refused.
+pub fn validate_statement(json: &[u8]) -> Result<ValidStatement, Vec<Violation>> {
+    validate(json, |_, _| {})
+}
+
+/// Checks the raw text of a statement against CEP-27 rules 1 to 7, and against a package and its
+/// channel (rule 8). Clients and servers verify with this same function (rule 9).
+///
+/// With a channel given, a statement that names none or another is refused; the codes
+/// `channel_absent` and `channel_mismatch` tell these from a broken MUST.
+///
+/// # Errors
+/// Every violation, as [`validate_statement`].
+pub fn validate_against(
+    json: &[u8],
+    expected: &Expected<'_>,
+) -> Result<ValidStatement, Vec<Violation>> {
+    validate(json, |reading, violations| {
+        check_match(reading, expected, violations)
+    })
+}
+
+/// Checks the raw text of a predicate by itself against CEP-27 rules 6 and 7.
+///
+/// # Errors
+/// Every violation, with pointers into the predicate.
+pub fn validate_predicate(json: &[u8]) -> Result<(), Vec<Violation>> {
+    let (value, mut violations) = read_json(json, STATEMENT_LIMIT);
+    check_predicate(value.as_ref(), "", &mut violations);
+    if violations.is_empty() {
+        Ok(())
+    } else {
+        Err(violations.into_list())
+    }
+}
+
+/// What could be read of a statement, right or wrong.
+#[derive(Default)]
+struct Reading<'a> {
+    name: Option<&'a str>,
+    digest: Option<&'a str>,
+    channel: Option<&'a str>,
+}
+
+fn validate(
+    json: &[u8],
+    check_further: impl FnOnce(&Reading<'_>, &mut Violations),
+) -> Result<ValidStatement, Vec<Violation>> {
+    let (value, mut violations) = read_json(json, STATEMENT_LIMIT);
+    let reading = match &value {
+        Some(Value::Object(statement)) => {
+            let reading = check_statement(statement, &mut violations);
+            check_further(&reading, &mut violations);
+            reading
+        }
+        Some(other) => {
+            let found = describe(Some(other));
+            violations.push(Violation::new(
+                Rule::StatementType,
+                "statement_type",
+                "",
+                "an in-toto statement, an object",
+                found,
+            ));
+            Reading::default()
+        }
+        None => Reading::default(),
+    };
+    let file = reading.name.and_then(|name| name.parse().ok());
+    let sha256 = reading.digest.and_then(|digest| digest.parse().ok());
+    match (file, sha256) {
+        (Some(file), Some(sha256)) if violations.is_empty() => {
+            let target_channel = reading.channel.map(str::to_owned);
+            Ok(ValidStatement {
+                file,
+                sha256,
+                target_channel,
+            })
+        }
+        _ => Err(violations.into_list()),
+    }
+}
+
+fn check_statement<'a>(
+    statement: &'a Map<String, Value>,
+    violations: &mut Violations,
+) -> Reading<'a> {
+    check_statement_type(statement.get("_type"), violations);
+    check_predicate_type(statement.get("predicateType"), violations);
+    let (name, digest) = check_subjects(statement.get("subject"), violations);
+    let channel = check_predicate(statement.get("predicate"), "/predicate", violations);
+    Reading {
+        name,
+        digest,
+        channel,
+    }
+}
+
+/// Rule 1.
+fn check_statement_type(value: Option<&Value>, violations: &mut Violations) {
+    const POINTER: &str = "/_type";
+    match value.and_then(Value::as_str) {
+        Some(STATEMENT_TYPE) => {}
+        Some("https://in-toto.io/Statement/v0.1") => violations.push(
+            Violation::new(
+                Rule::StatementType,
+                "statement_v0_1",
+                POINTER,
+                quote(STATEMENT_TYPE),
+                "the older `https://in-toto.io/Statement/v0.1`",
+            )
+            .because(
+                "older cosign releases write in-toto Statement v0.1, which CEP-27 does not allow: \
+                 attest the package again with a client that writes v1",
+            ),
+        ),
+        _ => violations.push(Violation::new(
+            Rule::StatementType,
+            "statement_type",
+            POINTER,
+            quote(STATEMENT_TYPE),
+            describe(value),
+        )),
+    }
+}
+
+/// Rule 2.
+fn check_predicate_type(value: Option<&Value>, violations: &mut Violations) {
+    let explanation = match value.and_then(Value::as_str) {
+        Some(PREDICATE_TYPE) => return,
+        Some("https://schemas.conda.org/attestations/publish/v1") => Some(
+            "drafts of CEP-27 had this type; the accepted CEP has another: attest the package again",
+        ),
+        Some(other) if other.starts_with("https://slsa.dev/provenance/") => Some(
+            "this is build provenance, which says how a package was built; CEP-27 wants a publish \
+             attestation, which says where it is published",
+        ),
+        _ => None,
+    };
+    let violation = Violation::new(
+        Rule::PredicateType,
+        "predicate_type",
+        "/predicateType",
+        quote(PREDICATE_TYPE),
+        describe(value),
+    );
+    violations.push(match explanation {
+        Some(explanation) => violation.because(explanation),
+        None => violation,
+    });
+}
+
+/// Rules 3, 4 and 5; returns name and digest of the first subject.
+fn check_subjects<'a>(
+    value: Option<&'a Value>,
+    violations: &mut Violations,
+) -> (Option<&'a str>, Option<&'a str>) {
+    const POINTER: &str = "/subject";
+    const EXPECTED: &str = "an array of a single subject";
+    let Some(Value::Array(subjects)) = value else {
+        let code = if value.is_none() {
+            "subject_missing"
+        } else {
+            "subject_type"
+        };
+        violations.push(Violation::new(
+            Rule::SingleSubject,
+            code,
+            POINTER,
+            EXPECTED,
+            describe(value),
+        ));
+        return (None, None);
+    };
+    match subjects.len() {
+        0 => violations.push(Violation::new(
+            Rule::SingleSubject,
+            "subject_none",
+            POINTER,
+            EXPECTED,
+            "none",
+        )),
+        1 => {}
+        count => violations.push(
+            Violation::new(
+                Rule::SingleSubject,
+                "subject_many",
+                POINTER,
+                EXPECTED,
+                format!("{count} subjects"),
+            )
+            .because(
+                "actions/attest writes all files that the glob in `subject-path` matches into one \
+                 statement; CEP-27 wants one attestation a package: attest each file by itself",
+            ),
+        ),
+    }
+    let mut first = (None, None);
+    for (index, subject) in subjects.iter().enumerate() {
+        let pointer = format!("{POINTER}/{index}");
+        let Value::Object(subject) = subject else {
+            let found = describe(Some(subject));
+            violations.push(Violation::new(
+                Rule::SingleSubject,
+                "descriptor_type",
+                pointer,
+                "a resource descriptor, an object",
+                found,
+            ));
+            continue;
+        };
+        let name = check_name(subject.get("name"), format!("{pointer}/name"), violations);
+        let digest = check_digest(
+            subject.get("digest"),
+            &format!("{pointer}/digest"),
+            violations,
+        );
+        if index == 0 {
+            first = (name, digest);
+        }
+    }
+    first
+}
+
+/// Rule 4.
+fn check_name<'a>(
+    value: Option<&'a Value>,
+    pointer: String,
+    violations: &mut Violations,
+) -> Option<&'a str> {
+    let Some(Value::String(name)) = value else {
+        let code = if value.is_none() {
+            "name_missing"
+        } else {
+            "name_type"
+        };
+        violations.push(Violation::new(
+            Rule::SubjectName,
+            code,
+            pointer,
+            "the package's full file name",
+            describe(value),
+        ));
+        return None;
+    };
+    for problem in file_name_problems(name) {
+        let (code, expected, found) = match problem {
+            NameError::FileNameLength { length, limit } => (
+                "name_length",
+                format!("at most {limit} characters"),
+                format!("{length}"),
+            ),
+            NameError::PartLength {
+                part,
+                length,
+                limit,
+            } => {
+                let code = part_code(part, "name_length", "version_length", "build_length");
+                (
+                    code,
+                    format!("a {part} of 1 to {limit} characters"),
+                    format!("{length}"),
+                )
+            }
+            NameError::Part {
+                part,
+                expected,
+                found,
+            } => {
+                let code = part_code(part, "name_form", "version_form", "build_form");
+                (
+                    code,
+                    format!("a {part} of {expected}"),
+                    format!("`{found}`"),
+                )
+            }
+            NameError::Extension { .. } => (
+                "extension",
+                "a file name ending in `.conda` or `.tar.bz2`".to_owned(),
+                quote(name),
+            ),
+            _ => (
+                "name_parts",
+                "`name-version-build` with an extension".to_owned(),
+                quote(name),
+            ),
+        };
+        let violation = Violation::new(Rule::SubjectName, code, &*pointer, expected, found);
+        violations.push(if name.contains(['/', '\\']) {
+            violation.because("the name is the file name alone, without a folder")
+        } else {
+            violation
+        });
+    }
+    Some(name)
+}
+
+fn part_code(
+    part: &str,
+    name: &'static str,
+    version: &'static str,
+    build: &'static str,
+) -> &'static str {
+    match part {
+        "name" => name,
+        "version" => version,
+        _ => build,
+    }
+}
+
+/// Rule 5.
+fn check_digest<'a>(
+    value: Option<&'a Value>,
+    pointer: &str,
+    violations: &mut Violations,
+) -> Option<&'a str> {
+    const EXPECTED: &str = "a SHA-256 of 64 lower-case hexadecimal characters";
+    let Some(Value::Object(digests)) = value else {
+        let code = if value.is_none() {
+            "digest_missing"
+        } else {
+            "digest_type"
+        };
+        let expected = "an object with the single entry `sha256`";
+        violations.push(Violation::new(
+            Rule::SubjectDigest,
+            code,
+            pointer,
+            expected,
+            describe(value),
+        ));
+        return None;
+    };
+    for algorithm in digests.keys().filter(|algorithm| *algorithm != "sha256") {
+        violations.push(Violation::new(
+            Rule::SubjectDigest,
+            "digest_extra",
+            format!("{pointer}{}", segment(algorithm)),
+            "`sha256` as the single entry",
+            format!("{} beside it", quote(algorithm)),
+        ));
+    }
+    let value = digests.get("sha256");
+    let pointer = format!("{pointer}/sha256");
+    let Some(Value::String(digest)) = value else {
+        let code = if value.is_none() {
+            "sha256_missing"
+        } else {
+            "sha256_type"
+        };
+        violations.push(Violation::new(
+            Rule::SubjectDigest,
+            code,
+            pointer,
+            EXPECTED,
+            describe(value),
+        ));
+        return None;
+    };
+    if digest.parse::<Sha256>().is_err() {
+        let is_upper = digest.to_ascii_lowercase().parse::<Sha256>().is_ok();
+        let (code, explanation) = if is_upper {
+            (
+                "sha256_case",
+                Some("in-toto defines the digests of a DigestSet as lower-case"),
+            )
+        } else if digest.starts_with("sha256:") {
+            (
+                "sha256_form",
+                Some("the algorithm is the key; the value is the digest alone"),
+            )
+        } else {
+            ("sha256_form", None)
+        };
+        let violation = Violation::new(Rule::SubjectDigest, code, pointer, EXPECTED, quote(digest));
+        violations.push(match explanation {
+            Some(explanation) => violation.because(explanation),
+            None => violation,
+        });
+    }
+    Some(digest)
+}
+
+/// Rules 6 and 7; returns the channel.
+fn check_predicate<'a>(
+    value: Option<&'a Value>,
+    pointer: &str,
+    violations: &mut Violations,
+) -> Option<&'a str> {
+    let predicate = match value {
+        None | Some(Value::Null) => return None,
+        Some(Value::Object(predicate)) => predicate,
+        other => {
+            violations.push(Violation::new(
+                Rule::Predicate,
+                "predicate_shape",
+                pointer,
+                "an object with `targetChannel`, or null",
+                describe(other),
+            ));
+            return None;
+        }
+    };
+    let value = predicate.get("targetChannel");
+    let pointer = format!("{pointer}/targetChannel");
+    match value {
+        Some(Value::String(channel)) => {
+            check_channel(channel, &pointer, violations);
+            Some(channel)
+        }
+        None => {
+            violations.push(Violation::new(
+                Rule::Predicate,
+                "channel_missing",
+                pointer,
+                "the channel's URL",
+                "nothing",
+            ));
+            None
+        }
+        Some(_) => {
+            violations.push(Violation::new(
+                Rule::TargetChannel,
+                "channel_type",
+                pointer,
+                "a string, the channel's URL",
+                describe(value),
+            ));
+            None
+        }
+    }
+}
+
+/// Rule 7: a URL both by RFC 3986, which the schema's `format: uri` names, and to the parsers
+/// that conda clients have. The latter quietly drop and change characters that the former forbids.
+fn check_channel(channel: &str, pointer: &str, violations: &mut Violations) {
+    let mut refuse = |code, expected: &str, found: String| {
+        violations.push(Violation::new(
+            Rule::TargetChannel,
+            code,
+            pointer,
+            expected,
+            found,
+        ));
+    };
+    let length = channel.chars().count();
+    if length == 0 || length > CHANNEL_LIMIT {
+        let expected = format!("1 to {CHANNEL_LIMIT} characters");
+        refuse("channel_length", &expected, length.to_string());
+    }
+    if length == 0 {
+        return;
+    }
+    if let Some(character) = channel
+        .chars()
+        .find(|character| !is_uri_character(*character))
+    {
+        let found = format!(
+            "{} in {}",
+            quote(character.encode_utf8(&mut [0; 4])),
+            quote(channel)
+        );
+        refuse(
+            "channel_characters",
+            "a URL of the characters that RFC 3986 allows",
+            found,
+        );
+    } else if let Err(error) = Url::parse(channel) {
+        refuse(
+            "channel_url",
+            "a valid URL",
+            format!("{}: {error}", quote(channel)),
+        );
+    } else if !are_escapes_whole(channel) {
+        refuse(
+            "channel_escape",
+            "`%` followed by two hexadecimal digits",
+            quote(channel),
+        );
+    }
+    if channel.ends_with('/') {
+        refuse("channel_slash", "no trailing slash", quote(channel));
+    }
+}
+
+/// The reserved and unreserved characters of RFC 3986, and `%`.
+fn is_uri_character(character: char) -> bool {
+    character.is_ascii_alphanumeric() || "-._~:/?#[]@!$&'()*+,;=%".contains(character)
+}
+
+fn are_escapes_whole(url: &str) -> bool {
+    url.split('%').skip(1).all(|rest| {
+        let digits = rest.as_bytes();
+        digits.len() >= 2 && digits[..2].iter().all(u8::is_ascii_hexdigit)
+    })
+}
+
+/// Rule 8. The predicate type has been checked by rule 2.
+fn check_match(reading: &Reading<'_>, expected: &Expected<'_>, violations: &mut Violations) {
+    if let Some(name) = reading.name.filter(|name| *name != expected.file.as_str()) {
+        violations.push(Violation::new(
+            Rule::Match,
+            "name_mismatch",
+            "/subject/0/name",
+            format!("the package's file name {}", quote(expected.file.as_str())),
+            quote(name),
+        ));
+    }
+    let digest = expected.sha256.to_string();
+    if let Some(found) = reading
+        .digest
+        .filter(|found| !found.eq_ignore_ascii_case(&digest))
+    {
+        violations.push(Violation::new(
+            Rule::Match,
+            "digest_mismatch",
+            "/subject/0/digest/sha256",
+            format!("the package's digest {}", quote(&digest)),
+            quote(found),
+        ));
+    }
+    if let Some(channel) = expected.channel {
+        check_channel_match(reading.channel, channel, expected.subdir, violations);
+    }
+}
+
+fn check_channel_match(
+    attested: Option<&str>,
+    channel: &str,
+    subdir: Option<Subdir>,
+    violations: &mut Violations,
+) {
+    let channel = channel.trim_end_matches('/');
+    let expected = format!("the package's channel {}", quote(channel));
+    let pointer = "/predicate/targetChannel";
+    match attested {
+        None => violations.push(Violation::new(
+            Rule::Match,
+            "channel_absent",
+            pointer,
+            expected,
+            "nothing",
+        )),
+        Some(attested) if is_same_channel(attested, channel) => {}
+        Some(attested) => {
+            let violation = Violation::new(
+                Rule::Match,
+                "channel_mismatch",
+                pointer,
+                expected,
+                quote(attested),
+            );
+            let with_subdir = subdir.map(|subdir| format!("{channel}/{subdir}"));
+            violations.push(
+                if with_subdir.is_some_and(|channel| is_same_channel(attested, &channel)) {
+                    violation.because("the channel is attested by its URL, without the subdir")
+                } else {
+                    violation
+                },
+            );
+        }
+    }
+}
+
+/// Whether two channels are one by the rules of URLs: scheme and host in any case, default port.
+fn is_same_channel(a: &str, b: &str) -> bool {
+    match (
+        Url::parse(a.trim_end_matches('/')),
+        Url::parse(b.trim_end_matches('/')),
+    ) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => a == b,
+    }
+}
