@@ -1,1 +1,33 @@
-//! Under construction.
+//! Channels: where conda packages and their attestations are published.
+//!
+//! A [`Channel`] is told to [`put`](Channel::put) packages and to [`finish`](Channel::finish) once they are all
+//! there. Whatever kind it is, it keeps these promises:
+//!
+//! - **The bytes that leave are the attested ones.** A package and each of its bundles are opened without
+//!   following links and hashed while they are copied; another hash, and nothing becomes visible.
+//! - **A published name is immutable.** Other bytes under a known name are [`Error::Conflict`].
+//! - **CEP-50's order**: package, hashed sidecar, mutable sidecar, repodata; so that whatever a client learns of
+//!   is there.
+//! - **Nothing torn.** A file appears under its name when it is whole and on the disk. After a crash at any
+//!   moment the same calls again complete the work.
+//!
+//! [`FileChannel`] is a channel in a folder, [`ChannelReader`] reads one as conda clients do, and
+//! [`ChannelLocation`] names every kind of channel that the command line knows.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod archive;
+mod channel;
+mod disk;
+mod error;
+mod file;
+mod location;
+mod reader;
+mod repodata;
+mod sidecar;
+
+pub use channel::{Bundle, Channel, Placed, Upload};
+pub use error::Error;
+pub use file::{FileChannel, Kind};
+pub use location::ChannelLocation;
+pub use reader::{ChannelReader, Listed};
+pub use sidecar::{SIDECAR_LIMIT, Sidecar};

@@ -1,0 +1,56 @@
+//! What a package archive says about itself.
+
+use std::path::Path;
+
+use cep27::Format;
+use rattler_conda_types::package::{CondaArchiveType, IndexJson, PackageFile};
+use rattler_package_streaming::seek;
+use release_manifest::PackageKey;
+
+use crate::{Error, disk};
+
+/// Checks that a file can be indexed, and as nothing else than this package.
+///
+/// An archive that can't be read fails the index of its whole subdir, and on a target it could never be replaced:
+/// so it must not get there. `file` is where its bytes are, `shown` the path to name in the error.
+pub(crate) fn check(file: &Path, shown: &Path, package: &PackageKey) -> Result<(), Error> {
+    let refused = |reason: String| Error::Archive {
+        package: package.clone(),
+        path: shown.to_owned(),
+        reason,
+    };
+    let kind = match package.file.format() {
+        Format::Conda => CondaArchiveType::Conda,
+        Format::TarBz2 => CondaArchiveType::TarBz2,
+    };
+    let index = index_json(file, kind)?.map_err(refused)?;
+    let subdir = index.subdir.as_deref().unwrap_or("no subdir");
+    for (field, expected, found) in [
+        ("name", package.file.name(), index.name.as_source()),
+        ("version", package.file.version(), &*index.version.as_str()),
+        ("build", package.file.build(), index.build.as_str()),
+        ("subdir", package.subdir.as_str(), subdir),
+    ] {
+        if expected != found {
+            let found = cep27::printable(found);
+            return Err(refused(format!(
+                "its info/index.json says {field} {found}, expected {expected}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Reads `info/index.json` from an archive; the inner error is the archive's fault.
+pub(crate) fn index_json(
+    file: &Path,
+    kind: CondaArchiveType,
+) -> Result<Result<IndexJson, String>, Error> {
+    let reader = disk::open_existing(file)?;
+    let content = match seek::read_package_file_content(&reader, kind, IndexJson::package_path()) {
+        Ok(content) => content,
+        Err(error) => return Ok(Err(format!("its info/index.json cannot be read: {error}"))),
+    };
+    Ok(IndexJson::from_slice(&content)
+        .map_err(|error| format!("its info/index.json is invalid: {error}")))
+}

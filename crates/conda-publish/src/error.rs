@@ -1,0 +1,311 @@
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+use cep27::Sha256;
+use release_manifest::PackageKey;
+
+use crate::sidecar::SIDECAR_LIMIT;
+
+/// Why something could not be published or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+
+    /// A link stands where a file or folder of its own is needed.
+    #[error("{} is a link, which is not followed", path.display())]
+    Link {
+        /// The link.
+        path: PathBuf,
+    },
+
+    /// Something else than a regular file (a folder, a pipe, a device) stands where one is needed.
+    #[error("{} is not a regular file", path.display())]
+    NotAFile {
+        /// What is there.
+        path: PathBuf,
+    },
+
+    /// Something else than a folder stands where one is needed.
+    #[error("{} is not a folder", path.display())]
+    NotAFolder {
+        /// What is there.
+        path: PathBuf,
+    },
+
+    /// A folder's path is not Unicode, which neither URLs nor the indexer can carry.
+    #[error("the path {} is not valid Unicode", path.display())]
+    NotUnicode {
+        /// The path.
+        path: PathBuf,
+    },
+
+    /// The package's file changed since it was attested.
+    #[error("{package} is not the package that was attested: expected sha256 {expected}, found {found} in {}", path.display())]
+    PackageChanged {
+        /// The package.
+        package: PackageKey,
+        /// The file that was read.
+        path: PathBuf,
+        /// The attested hash.
+        expected: Sha256,
+        /// The hash of the file.
+        found: Sha256,
+    },
+
+    /// A bundle changed since it was verified.
+    #[error("the attestation of {package} is not the one that was verified: expected sha256 {expected}, found {found} in {}", path.display())]
+    BundleChanged {
+        /// The package it belongs to.
+        package: PackageKey,
+        /// The file that was read.
+        path: PathBuf,
+        /// The verified hash.
+        expected: Sha256,
+        /// The hash of the file.
+        found: Sha256,
+    },
+
+    /// A bundle's file doesn't hold one JSON object.
+    #[error("the attestation of {package} in {} is not a bundle: {reason}", path.display())]
+    Bundle {
+        /// The package it belongs to.
+        package: PackageKey,
+        /// The file that was read.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// The archive can't be indexed, or it says to be another package.
+    #[error("{} cannot be published as {package}: {reason}", path.display())]
+    Archive {
+        /// The name it was to have.
+        package: PackageKey,
+        /// The file that was read.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// The channel has other bytes under this name (invariant 7: published names are immutable).
+    #[error(
+        "{package} is already published with other content: the channel has sha256 {there}, this one is {here}"
+    )]
+    Conflict {
+        /// The name.
+        package: PackageKey,
+        /// The hash in the channel.
+        there: Sha256,
+        /// The hash that was to be published.
+        here: Sha256,
+    },
+
+    /// The folder has content, and it is not a channel's.
+    #[error("{} is neither empty nor a conda channel: it has {found} but no noarch/repodata.json", path.display())]
+    ForeignFolder {
+        /// The folder.
+        path: PathBuf,
+        /// One of the things in it.
+        found: String,
+    },
+
+    /// The folder is a channel for another purpose: a rehearsal's packages never go into a live channel, nor the
+    /// other way round (invariant 5).
+    #[error("{} is {found}; it cannot be used as {expected}", path.display())]
+    OtherKind {
+        /// The folder.
+        path: PathBuf,
+        /// What it was opened as.
+        expected: &'static str,
+        /// What it is.
+        found: &'static str,
+    },
+
+    /// The marker file of a channel can't be understood.
+    #[error("the marker file {} is invalid: {reason}", path.display())]
+    Marker {
+        /// The marker file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// A target was told to forget packages.
+    #[error("{} is not a mirror of a plan: what is published there stays", path.display())]
+    NotAMirror {
+        /// The channel.
+        path: PathBuf,
+    },
+
+    /// A sidecar in the channel breaks CEP-50.
+    #[error("the sidecar {} is invalid: {reason}", path.display())]
+    Sidecar {
+        /// The sidecar.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// A sidecar would grow beyond [`SIDECAR_LIMIT`].
+    #[error(
+        "the attestations of {package} would take {size} bytes, more than the {SIDECAR_LIMIT} that clients read"
+    )]
+    SidecarFull {
+        /// The package.
+        package: PackageKey,
+        /// The size it would have, in bytes.
+        size: u64,
+    },
+
+    /// An archive in the channel that would make indexing fail.
+    #[error("{} cannot be indexed: {reason}", path.display())]
+    Unindexable {
+        /// The archive.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// Writing the repodata of a subdir failed.
+    #[error("cannot index {}", path.display())]
+    Index {
+        /// The subdir's folder.
+        path: PathBuf,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+
+    /// The repodata of a subdir can't be read.
+    #[error("{} is not valid repodata: {reason}", path.display())]
+    Repodata {
+        /// The repodata file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// The channel's repodata has no such package.
+    #[error("{package} is not in the repodata of {}", channel.display())]
+    NotListed {
+        /// The package.
+        package: PackageKey,
+        /// The channel.
+        channel: PathBuf,
+    },
+
+    /// The repodata advertises attestations under something else than a hash.
+    #[error(
+        "the repodata record of {package} has a malformed attestations_sha256: expected 64 lower-case hexadecimal digits, found {found}"
+    )]
+    AttestationsHash {
+        /// The package.
+        package: PackageKey,
+        /// What the record has.
+        found: String,
+    },
+
+    /// The repodata advertises attestations that can't be had: a failed retrieval, never "no attestation" (CEP-50).
+    #[error("the attestations of {package} are advertised but unusable: {reason}")]
+    Advertised {
+        /// The package.
+        package: PackageKey,
+        /// What is wrong with them.
+        reason: String,
+    },
+
+    /// A channel was named in a form that is not known.
+    #[error("cannot tell what kind of channel \"{found}\" is: expected one of {forms}")]
+    Location {
+        /// What was named.
+        found: String,
+        /// The forms there are.
+        forms: String,
+    },
+
+    /// A channel's URL has something in it that must not end up in logs and attestations.
+    #[error("the channel's URL must not have {found} in it")]
+    LocationSecret {
+        /// What kind of thing, never the thing itself.
+        found: &'static str,
+    },
+
+    /// The runtime shut down before the work was done.
+    #[error("publishing was stopped")]
+    Stopped,
+}
+
+impl Error {
+    /// A stable name for machines, in snake_case.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Io { .. } => "io",
+            Self::Link { .. } => "link",
+            Self::NotAFile { .. } => "not_a_file",
+            Self::NotAFolder { .. } => "not_a_folder",
+            Self::NotUnicode { .. } => "not_unicode",
+            Self::PackageChanged { .. } => "package_changed",
+            Self::BundleChanged { .. } => "bundle_changed",
+            Self::Bundle { .. } => "bundle_invalid",
+            Self::Archive { .. } => "archive_invalid",
+            Self::Conflict { .. } => "conflict",
+            Self::ForeignFolder { .. } => "foreign_folder",
+            Self::OtherKind { .. } => "other_kind_of_channel",
+            Self::Marker { .. } => "marker_invalid",
+            Self::NotAMirror { .. } => "not_a_mirror",
+            Self::Sidecar { .. } => "sidecar_invalid",
+            Self::SidecarFull { .. } => "sidecar_full",
+            Self::Unindexable { .. } => "unindexable",
+            Self::Index { .. } => "index_failed",
+            Self::Repodata { .. } => "repodata_invalid",
+            Self::NotListed { .. } => "not_listed",
+            Self::AttestationsHash { .. } => "attestations_hash_malformed",
+            Self::Advertised { .. } => "attestations_unusable",
+            Self::Location { .. } => "location_unknown",
+            Self::LocationSecret { .. } => "location_secret",
+            Self::Stopped => "stopped",
+        }
+    }
+
+    /// What a person can do about it, where that is known.
+    #[must_use]
+    pub fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::Io { source, .. } => match source.kind() {
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some(
+                    "free some space on that disk and run the same command again: it continues",
+                ),
+                ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => {
+                    Some("name a folder that you may write to")
+                }
+                _ => None,
+            },
+            Self::Conflict { .. } => Some(
+                "raise the package's build number or version; a published name keeps its content for ever",
+            ),
+            Self::PackageChanged { .. } | Self::BundleChanged { .. } => {
+                Some("run the same command again: what changed is built and signed anew")
+            }
+            Self::ForeignFolder { .. } => {
+                Some("name a new or empty folder, or an existing channel")
+            }
+            Self::OtherKind { .. } => {
+                Some("name another folder; a rehearsal and a live release never share one")
+            }
+            Self::Sidecar { .. } | Self::Unindexable { .. } => {
+                Some("repair or remove that file: one like it fails the index of its whole subdir")
+            }
+            _ => None,
+        }
+    }
+}
