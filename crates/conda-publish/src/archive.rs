@@ -15,7 +15,7 @@ use crate::{Error, disk};
 /// so it must not get there. `file` is where its bytes are, `shown` the path to name in the error.
 pub(crate) fn check(file: &Path, shown: &Path, package: &PackageKey) -> Result<(), Error> {
     let refused = |reason: String| Error::Archive {
-        package: package.clone(),
+        package: Box::new(package.clone()),
         path: shown.to_owned(),
         reason,
     };

@@ -53,7 +53,7 @@ pub enum Error {
     #[error("{package} is not the package that was attested: expected sha256 {expected}, found {found} in {}", path.display())]
     PackageChanged {
         /// The package.
-        package: PackageKey,
+        package: Box<PackageKey>,
         /// The file that was read.
         path: PathBuf,
         /// The attested hash.
@@ -66,7 +66,7 @@ pub enum Error {
     #[error("the attestation of {package} is not the one that was verified: expected sha256 {expected}, found {found} in {}", path.display())]
     BundleChanged {
         /// The package it belongs to.
-        package: PackageKey,
+        package: Box<PackageKey>,
         /// The file that was read.
         path: PathBuf,
         /// The verified hash.
@@ -79,7 +79,7 @@ pub enum Error {
     #[error("the attestation of {package} in {} is not a bundle: {reason}", path.display())]
     Bundle {
         /// The package it belongs to.
-        package: PackageKey,
+        package: Box<PackageKey>,
         /// The file that was read.
         path: PathBuf,
         /// What is wrong with it.
@@ -90,7 +90,7 @@ pub enum Error {
     #[error("{} cannot be published as {package}: {reason}", path.display())]
     Archive {
         /// The name it was to have.
-        package: PackageKey,
+        package: Box<PackageKey>,
         /// The file that was read.
         path: PathBuf,
         /// What is wrong with it.
@@ -103,7 +103,7 @@ pub enum Error {
     )]
     Conflict {
         /// The name.
-        package: PackageKey,
+        package: Box<PackageKey>,
         /// The hash in the channel.
         there: Sha256,
         /// The hash that was to be published.
@@ -162,7 +162,7 @@ pub enum Error {
     )]
     SidecarFull {
         /// The package.
-        package: PackageKey,
+        package: Box<PackageKey>,
         /// The size it would have, in bytes.
         size: u64,
     },
@@ -198,7 +198,7 @@ pub enum Error {
     #[error("{package} is not in the repodata of {}", channel.display())]
     NotListed {
         /// The package.
-        package: PackageKey,
+        package: Box<PackageKey>,
         /// The channel.
         channel: PathBuf,
     },
@@ -209,7 +209,7 @@ pub enum Error {
     )]
     AttestationsHash {
         /// The package.
-        package: PackageKey,
+        package: Box<PackageKey>,
         /// What the record has.
         found: String,
     },
@@ -218,7 +218,7 @@ pub enum Error {
     #[error("the attestations of {package} are advertised but unusable: {reason}")]
     Advertised {
         /// The package.
-        package: PackageKey,
+        package: Box<PackageKey>,
         /// What is wrong with them.
         reason: String,
     },

@@ -88,7 +88,7 @@ impl ChannelReader {
             .and_then(|repodata| repodata.record(package))
         else {
             return Err(Error::NotListed {
-                package: package.clone(),
+                package: Box::new(package.clone()),
                 channel: self.root.clone(),
             });
         };
@@ -97,7 +97,7 @@ impl ChannelReader {
         };
 
         let unusable = |reason: String| Error::Advertised {
-            package: package.clone(),
+            package: Box::new(package.clone()),
             reason,
         };
         let name = format!("{}.sigs.{sha256}", package.file);
@@ -131,7 +131,7 @@ fn advertised(record: &Record, package: &PackageKey) -> Result<Option<Sha256>, E
         .and_then(|text| text.parse().ok())
         .map(Some)
         .ok_or_else(|| Error::AttestationsHash {
-            package: package.clone(),
+            package: Box::new(package.clone()),
             found: cep27::printable(&value.to_string()),
         })
 }

@@ -262,7 +262,7 @@ impl Folder {
             (Some(there), _) if there == upload.sha256 => Ok(true),
             (None, _) | (Some(_), Kind::Rehearsal) => Ok(false),
             (Some(there), Kind::Target(_)) => Err(Error::Conflict {
-                package: upload.package.clone(),
+                package: Box::new(upload.package.clone()),
                 there,
                 here: upload.sha256,
             }),
@@ -280,7 +280,7 @@ impl Folder {
     ) -> Result<Whole, Error> {
         let (copy, found) = self.scratch.copy(source)?;
         if found != *sha256 {
-            let (package, path) = (package.clone(), source.clone());
+            let (package, path) = (Box::new(package.clone()), source.clone());
             return Err(Error::PackageChanged {
                 package,
                 path,
@@ -324,7 +324,7 @@ impl Folder {
             .map(|sidecar| sidecar.as_bytes().len() as u64)
         {
             Some(size) if size > SIDECAR_LIMIT => Err(Error::SidecarFull {
-                package: package.clone(),
+                package: Box::new(package.clone()),
                 size,
             }),
             _ => Ok(sidecar),
@@ -441,7 +441,7 @@ fn read_bundle(bundle: &Bundle, package: &PackageKey) -> Result<BundleText, Erro
         .at("read", path)?;
     let found = disk::hash_of(&bytes);
     if found != bundle.sha256 {
-        let (package, path) = (package.clone(), path.clone());
+        let (package, path) = (Box::new(package.clone()), path.clone());
         return Err(Error::BundleChanged {
             package,
             path,
@@ -450,7 +450,7 @@ fn read_bundle(bundle: &Bundle, package: &PackageKey) -> Result<BundleText, Erro
         });
     }
     BundleText::parse(&bytes).map_err(|reason| Error::Bundle {
-        package: package.clone(),
+        package: Box::new(package.clone()),
         path: path.clone(),
         reason,
     })
