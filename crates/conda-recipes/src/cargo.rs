@@ -53,7 +53,11 @@ pub struct Member {
 /// # Errors
 ///
 /// [`Error::CargoMetadata`], and [`Error::UnknownMember`] for a link to no member.
-pub fn cargo_context(root: &Path, links: &[PackageLink], recipes: &[PathBuf]) -> Result<CargoContext, Error> {
+pub fn cargo_context(
+    root: &Path,
+    links: &[PackageLink],
+    recipes: &[PathBuf],
+) -> Result<CargoContext, Error> {
     let manifest = root.join("Cargo.toml");
     if !manifest.is_file() {
         return Ok(CargoContext::default());
@@ -63,7 +67,10 @@ pub fn cargo_context(root: &Path, links: &[PackageLink], recipes: &[PathBuf]) ->
         .no_deps()
         .other_options(vec!["--offline".to_owned()])
         .exec()
-        .map_err(|source| Error::CargoMetadata { manifest, source: Box::new(source) })?;
+        .map_err(|source| Error::CargoMetadata {
+            manifest,
+            source: Box::new(source),
+        })?;
     let members: BTreeMap<String, Member> = metadata
         .workspace_packages()
         .into_iter()
@@ -85,7 +92,12 @@ pub fn cargo_context(root: &Path, links: &[PackageLink], recipes: &[PathBuf]) ->
     Ok(CargoContext { members, packaged })
 }
 
-fn packaged(root: &Path, links: &[PackageLink], members: &BTreeMap<String, Member>, recipe: &Path) -> Option<String> {
+fn packaged(
+    root: &Path,
+    links: &[PackageLink],
+    members: &BTreeMap<String, Member>,
+    recipe: &Path,
+) -> Option<String> {
     let folder = recipe.parent()?;
     let root = root.canonicalize().ok()?;
     if let Some(link) = links.iter().find(|link| {
@@ -100,7 +112,13 @@ fn packaged(root: &Path, links: &[PackageLink], members: &BTreeMap<String, Membe
 
 impl From<&cargo_metadata::Package> for Member {
     fn from(package: &cargo_metadata::Package) -> Self {
-        let folder = |manifest: &cargo_metadata::camino::Utf8Path| manifest.parent().unwrap_or(manifest).as_std_path().to_owned();
+        let folder = |manifest: &cargo_metadata::camino::Utf8Path| {
+            manifest
+                .parent()
+                .unwrap_or(manifest)
+                .as_std_path()
+                .to_owned()
+        };
         Self {
             version: package.version.to_string(),
             license: package.license.clone(),
@@ -150,7 +168,11 @@ impl CargoContext {
             }
             // A path dependency outside of the workspace is taken whole, without its own dependencies.
             let member = self.members.values().find(|member| member.folder == folder);
-            open.extend(member.into_iter().flat_map(|member| member.path_dependencies.iter().cloned()));
+            open.extend(
+                member
+                    .into_iter()
+                    .flat_map(|member| member.path_dependencies.iter().cloned()),
+            );
         }
         Some(folders)
     }
@@ -158,7 +180,14 @@ impl CargoContext {
 
 impl Member {
     fn fields(&self, name: &str) -> serde_json::Map<String, serde_json::Value> {
-        let Self { version, license, description, repository, folder: _, path_dependencies: _ } = self;
+        let Self {
+            version,
+            license,
+            description,
+            repository,
+            folder: _,
+            path_dependencies: _,
+        } = self;
         [
             ("name", Some(name)),
             ("version", Some(version)),

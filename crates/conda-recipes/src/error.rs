@@ -6,8 +6,11 @@ use std::{
 };
 
 use miette::Diagnostic;
+use release_manifest::{Digest, PackageKey};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+use crate::worker::WorkerError;
 
 /// Everything that finding, rendering, ordering and building recipes can fail with.
 #[derive(Debug, Error)]
@@ -99,6 +102,39 @@ pub enum Error {
         /// What was expected and what was found.
         reason: String,
     },
+    /// The recipes give another plan than the one that was shown.
+    #[error(
+        "the recipes changed since they were planned: expected the plan {expected}, found {found}"
+    )]
+    PlanChanged {
+        /// The digest of the plan that was shown.
+        expected: Digest,
+        /// The digest of the plan that the recipes give now.
+        found: Digest,
+    },
+    /// A package to build that the plan doesn't have.
+    #[error("`{package}` is not in the plan")]
+    NotPlanned {
+        /// The package.
+        package: PackageKey,
+    },
+    /// The local build channel could not be read, written or indexed.
+    #[error("cannot prepare the local build channel `{}`", path.display())]
+    Channel {
+        /// The folder `packages`.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The credentials for source channels could not be read.
+    #[error("cannot read the credentials for source channels")]
+    Credentials {
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The worker process failed.
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
 }
 
 /// A recipe or variant file that does not parse or render, with the place in it.
@@ -135,7 +171,13 @@ impl Invalid {
         }
     }
 
-    pub(crate) fn with_excerpt(mut self, text: &str, offset: usize, length: usize, label: &str) -> Self {
+    pub(crate) fn with_excerpt(
+        mut self,
+        text: &str,
+        offset: usize,
+        length: usize,
+        label: &str,
+    ) -> Self {
         self.excerpt = Some(Excerpt {
             file: self.file.clone(),
             text: text.to_owned(),
@@ -223,6 +265,11 @@ impl Error {
             Self::Duplicate { .. } => "duplicate_output",
             Self::PathTooLong { .. } => "path_too_long",
             Self::InvalidOption { .. } => "invalid_option",
+            Self::PlanChanged { .. } => "plan_changed",
+            Self::NotPlanned { .. } => "not_planned",
+            Self::Channel { .. } => "local_channel",
+            Self::Credentials { .. } => "credentials",
+            Self::Worker(error) => error.code(),
         }
     }
 
@@ -240,6 +287,9 @@ impl Error {
                 length.saturating_sub(*limit)
             )),
             Self::Graph(_) => Some("break the cycle: build, host and exactly pinned requirements must not lead back to the package itself".to_owned()),
+            Self::PlanChanged { .. } => Some("run the same command again: it plans anew".to_owned()),
+            Self::Channel { .. } => Some("check that the `output` folder is writable and its disk has room".to_owned()),
+            Self::Worker(error) => error.help(),
             _ => None,
         }
     }
@@ -248,6 +298,7 @@ impl Error {
 impl From<&Error> for Failure {
     fn from(error: &Error) -> Self {
         let (causes, excerpt) = match error {
+            Error::Worker(WorkerError::Refused(failure)) => return failure.clone(),
             Error::Invalid(invalid) => (invalid.causes.clone(), invalid.excerpt.clone()),
             other => (causes(std::error::Error::source(other)), None),
         };
@@ -262,7 +313,10 @@ impl From<&Error> for Failure {
 }
 
 pub(crate) fn read(path: &Path) -> Result<String, Error> {
-    std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })
+    std::fs::read_to_string(path).map_err(|source| Error::Read {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// The chain of errors from `error` on, outermost first.

@@ -38,7 +38,10 @@ pub fn find(root: &Path, patterns: &[String]) -> Result<Vec<PathBuf>, Error> {
 
 /// The path without links and dots.
 pub(crate) fn real(path: &Path) -> Result<PathBuf, Error> {
-    path.canonicalize().map_err(|source| Error::Read { path: path.to_owned(), source })
+    path.canonicalize().map_err(|source| Error::Read {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn is_glob(pattern: &str) -> bool {
@@ -47,13 +50,20 @@ fn is_glob(pattern: &str) -> bool {
 
 fn named(root: &Path, name: &str) -> Result<PathBuf, Error> {
     let path = root.join(name);
-    let recipe = if path.is_dir() { path.join(RECIPE_FILE) } else { path };
+    let recipe = if path.is_dir() {
+        path.join(RECIPE_FILE)
+    } else {
+        path
+    };
     if !recipe.is_file() {
         return Err(missing(name, &recipe));
     }
     let recipe = real(&recipe)?;
     if !recipe.starts_with(root) {
-        return Err(Error::OutsideRoot { recipe, root: root.to_owned() });
+        return Err(Error::OutsideRoot {
+            recipe,
+            root: root.to_owned(),
+        });
     }
     Ok(recipe)
 }
@@ -63,24 +73,39 @@ fn matching(root: &Path, pattern: &str) -> Result<Vec<PathBuf>, Error> {
     let glob = GlobBuilder::new(pattern)
         .literal_separator(true)
         .build()
-        .map_err(|source| Error::InvalidPattern { pattern: pattern.to_owned(), source })?
+        .map_err(|source| Error::InvalidPattern {
+            pattern: pattern.to_owned(),
+            source,
+        })?
         .compile_matcher();
     // The walk begins at the last folder that the pattern spells out, and goes no deeper than the pattern can reach.
-    let literal: PathBuf = pattern.split('/').take_while(|part| !is_glob(part)).collect();
+    let literal: PathBuf = pattern
+        .split('/')
+        .take_while(|part| !is_glob(part))
+        .collect();
     let start = root.join(&literal);
     let depth = pattern.split('/').count() - literal.components().count();
     let names_files = pattern.ends_with(".yaml") || pattern.ends_with(".yml");
 
     let mut recipes = Vec::new();
-    let walk = WalkBuilder::new(&start).max_depth((!pattern.contains("**")).then_some(depth)).build();
+    let walk = WalkBuilder::new(&start)
+        .max_depth((!pattern.contains("**")).then_some(depth))
+        .build();
     for entry in walk.filter_map(Result::ok) {
         let path = entry.path();
-        let Ok(relative) = path.strip_prefix(root) else { continue };
+        let Ok(relative) = path.strip_prefix(root) else {
+            continue;
+        };
         if !glob.is_match(relative) {
             continue;
         }
-        let recipe = if path.is_dir() { path.join(RECIPE_FILE) } else { path.to_owned() };
-        let is_recipe = recipe.ends_with(RECIPE_FILE) || (names_files && !variants::is_variant_file(&recipe));
+        let recipe = if path.is_dir() {
+            path.join(RECIPE_FILE)
+        } else {
+            path.to_owned()
+        };
+        let is_recipe =
+            recipe.ends_with(RECIPE_FILE) || (names_files && !variants::is_variant_file(&recipe));
         if is_recipe && recipe.is_file() {
             recipes.push(recipe);
         }
@@ -124,17 +149,37 @@ mod tests {
 
     #[test]
     fn globs_folders_and_files_lead_to_recipe_files_once() {
-        let root = tree(&["recipes/b/recipe.yaml", "recipes/a/recipe.yaml", "recipes/notes/README.md", "deep/x/y/recipe.yaml", "single.yaml"]);
-        assert_eq!(found(&root, &["recipes/*"]), ["recipes/a/recipe.yaml", "recipes/b/recipe.yaml"]);
-        assert_eq!(found(&root, &["recipes/b/", "recipes/*", "recipes/b/recipe.yaml"]), ["recipes/a/recipe.yaml", "recipes/b/recipe.yaml"]);
+        let root = tree(&[
+            "recipes/b/recipe.yaml",
+            "recipes/a/recipe.yaml",
+            "recipes/notes/README.md",
+            "deep/x/y/recipe.yaml",
+            "single.yaml",
+        ]);
+        assert_eq!(
+            found(&root, &["recipes/*"]),
+            ["recipes/a/recipe.yaml", "recipes/b/recipe.yaml"]
+        );
+        assert_eq!(
+            found(&root, &["recipes/b/", "recipes/*", "recipes/b/recipe.yaml"]),
+            ["recipes/a/recipe.yaml", "recipes/b/recipe.yaml"]
+        );
         assert_eq!(found(&root, &["deep/**"]), ["deep/x/y/recipe.yaml"]);
         assert_eq!(found(&root, &["./single.yaml"]), ["single.yaml"]);
     }
 
     #[test]
     fn a_glob_of_files_leaves_variant_files_out() {
-        let root = tree(&["all/one.yaml", "all/two.yaml", "all/variants.yaml", "all/conda_build_config.yaml"]);
-        assert_eq!(found(&root, &["all/*.yaml"]), ["all/one.yaml", "all/two.yaml"]);
+        let root = tree(&[
+            "all/one.yaml",
+            "all/two.yaml",
+            "all/variants.yaml",
+            "all/conda_build_config.yaml",
+        ]);
+        assert_eq!(
+            found(&root, &["all/*.yaml"]),
+            ["all/one.yaml", "all/two.yaml"]
+        );
     }
 
     #[test]
@@ -150,7 +195,11 @@ mod tests {
             let error = find(root.path(), &[pattern.to_owned()]).unwrap_err();
             assert!(matches!(error, Error::MissingRecipe { .. }), "{error:?}");
             let message = error.to_string();
-            assert!(message.contains(&format!("`{pattern}`")) && message.contains("recipe.yaml") || pattern == "recipes/b", "{message}");
+            assert!(
+                message.contains(&format!("`{pattern}`")) && message.contains("recipe.yaml")
+                    || pattern == "recipes/b",
+                "{message}"
+            );
         }
     }
 

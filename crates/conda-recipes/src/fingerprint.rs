@@ -1,1 +1,317 @@
-//! Under construction.
+//! The fingerprint of an output: equal fingerprint and a good package means not built again.
+//!
+//! It covers the rendered recipe and its variant, the options that decide the outcome, the recipe's folder, local sources, the
+//! hashes of remote ones (which stand in the rendered recipe), the tool, and the fingerprints of what the output builds upon.
+//! It doesn't cover the machine: compilers and other tools that a script finds by itself.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
+
+use cep27::Sha256;
+use ignore::WalkBuilder;
+use rattler_build_recipe::{
+    Stage1Recipe,
+    stage1::{GlobVec, Source, StagingCache},
+};
+use release_manifest::Digest;
+use sha2::Digest as _;
+
+use crate::{Error, PlanRequest, render::RenderedOutput};
+
+/// Raised when the same inputs give other packages than before.
+const FORMAT: u32 = 1;
+
+/// Files of a workspace's root that every member is built with.
+const WORKSPACE_FILES: [&str; 6] = [
+    "Cargo.toml",
+    "Cargo.lock",
+    "rust-toolchain.toml",
+    "rust-toolchain",
+    ".cargo/config.toml",
+    ".cargo/config",
+];
+
+/// Environment variables whose values recipes copy, and that differ between machines without deciding anything.
+const PLACES: [&str; 3] = ["CARGO_HOME", "RUSTUP_HOME", "HOME"];
+
+/// The files that outputs are made from. Each is hashed once, however many outputs it goes into.
+pub(crate) struct Inputs<'a> {
+    request: &'a PlanRequest,
+    files: RefCell<HashMap<PathBuf, String>>,
+}
+
+/// Relative paths with what is there, which make a digest.
+type Listing = BTreeMap<PathBuf, String>;
+
+impl<'a> Inputs<'a> {
+    pub(crate) fn new(request: &'a PlanRequest) -> Self {
+        Self {
+            request,
+            files: RefCell::default(),
+        }
+    }
+
+    /// The fingerprint of an output that builds upon outputs of these fingerprints, given in the order of their keys.
+    pub(crate) fn fingerprint(
+        &self,
+        rendered: &RenderedOutput,
+        builds_on: &[Digest],
+    ) -> Result<Digest, Error> {
+        let configuration = &rendered.output.build_configuration;
+        let recipe = &rendered.output.recipe;
+        let mut text = format!("fingerprint {FORMAT}\n");
+        let mut line = |key: &str, value: &dyn std::fmt::Display| {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{key} {value}");
+        };
+        line(
+            "tool",
+            &format_args!("{} {}", self.request.tool.name, self.request.tool.version),
+        );
+        line("options", &self.request.options.digest());
+        line("recipe-file", &rendered.recipe);
+        line("file", &rendered.file);
+        line(
+            "platforms",
+            &format_args!(
+                "{} {} {}",
+                configuration.target_platform,
+                configuration.host_platform.platform,
+                configuration.build_platform.platform
+            ),
+        );
+        line("recipe", &self.portable(&json(recipe)));
+        line(
+            "variant",
+            &json(&crate::render::strings(&configuration.variant)),
+        );
+        for staging in &recipe.staging_caches {
+            line(
+                "staging-variant",
+                &json(&crate::render::strings(&staging.used_variant)),
+            );
+        }
+        line(
+            "inputs",
+            &self.inputs(&configuration.directories.recipe_path, recipe)?,
+        );
+        for digest in builds_on {
+            line("builds-on", digest);
+        }
+        Ok(Digest::of(text.as_bytes()))
+    }
+
+    /// What tells the build folder of a staging output from those of other variants and of other sources.
+    pub(crate) fn staging_hash(
+        &self,
+        recipe_file: &Path,
+        recipe: &Stage1Recipe,
+    ) -> Result<String, Error> {
+        let mut text = String::new();
+        for staging in &recipe.staging_caches {
+            let _ = writeln!(
+                text,
+                "{} {}",
+                self.portable(&json(staging)),
+                json(&crate::render::strings(&staging.used_variant))
+            );
+        }
+        let sources = recipe
+            .staging_caches
+            .iter()
+            .flat_map(|staging| &staging.source);
+        let _ = writeln!(text, "{}", self.listing(recipe_file, sources, recipe)?);
+        Ok(Digest::of(text.as_bytes())
+            .to_string()
+            .chars()
+            .skip("sha256:".len())
+            .take(10)
+            .collect())
+    }
+
+    fn inputs(&self, recipe_file: &Path, recipe: &Stage1Recipe) -> Result<Digest, Error> {
+        let staging = recipe
+            .staging_caches
+            .iter()
+            .flat_map(|staging: &StagingCache| &staging.source);
+        self.listing(recipe_file, recipe.source.iter().chain(staging), recipe)
+    }
+
+    fn listing<'s>(
+        &self,
+        recipe_file: &Path,
+        sources: impl Iterator<Item = &'s Source>,
+        recipe: &Stage1Recipe,
+    ) -> Result<Digest, Error> {
+        let folder = recipe_file.parent().unwrap_or(recipe_file);
+        let mut listing = Listing::new();
+        self.add_tree(&mut listing, folder, true, None)?;
+        for source in sources {
+            if let Source::Path(source) = source {
+                self.add_source(
+                    &mut listing,
+                    recipe_file,
+                    &folder.join(&source.path),
+                    source.use_gitignore,
+                    &source.filter,
+                    recipe,
+                )?;
+            }
+        }
+        let mut text = String::new();
+        for (path, content) in &listing {
+            let _ = writeln!(
+                text,
+                "{content} {}",
+                path.strip_prefix(&self.request.root)
+                    .unwrap_or(path)
+                    .display()
+            );
+        }
+        Ok(Digest::of(text.as_bytes()))
+    }
+
+    fn add_source(
+        &self,
+        listing: &mut Listing,
+        recipe_file: &Path,
+        path: &Path,
+        gitignore: bool,
+        filter: &GlobVec,
+        recipe: &Stage1Recipe,
+    ) -> Result<(), Error> {
+        let Ok(path) = path.canonicalize() else {
+            // Made by an earlier step, or missing: the build says which.
+            return Ok(());
+        };
+        if !path.is_dir() {
+            return self.add_file(listing, &path);
+        }
+        let members = self.request.cargo.folders(recipe_file).unwrap_or_default();
+        if path != self.request.root || members.is_empty() {
+            return self.add_tree(listing, &path, gitignore, Some(filter));
+        }
+        // A workspace whose member is packaged: the member, what it is built with, and the licences.
+        for member in &members {
+            self.add_tree(listing, member, gitignore, None)?;
+        }
+        let licenses = recipe
+            .about
+            .license_file
+            .iter()
+            .flat_map(|globs| globs.entries())
+            .map(|entry| entry.source());
+        let files: BTreeSet<&str> = WORKSPACE_FILES.into_iter().chain(licenses).collect();
+        for file in files
+            .into_iter()
+            .map(|file| path.join(file))
+            .filter(|file| file.is_file())
+        {
+            self.add_file(listing, &file)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the files that rattler-build would copy from a folder, without `.git` and what this tool writes.
+    fn add_tree(
+        &self,
+        listing: &mut Listing,
+        folder: &Path,
+        gitignore: bool,
+        filter: Option<&GlobVec>,
+    ) -> Result<(), Error> {
+        let output = self.request.output.clone();
+        let walk = WalkBuilder::new(folder)
+            .hidden(false)
+            .ignore(false)
+            .git_global(false)
+            .git_ignore(gitignore)
+            .git_exclude(gitignore)
+            .require_git(false)
+            .add_custom_ignore_filename(".condapackageignore")
+            .filter_entry(move |entry| entry.file_name() != ".git" && entry.path() != output)
+            .build();
+        for entry in walk {
+            let entry = entry.map_err(|error| Error::Read {
+                path: folder.to_owned(),
+                source: std::io::Error::other(error),
+            })?;
+            let inside = entry.path().strip_prefix(folder).unwrap_or(entry.path());
+            let wanted = filter.is_none_or(|filter| filter.is_empty() || filter.is_match(inside));
+            if wanted && entry.file_type().is_some_and(|kind| !kind.is_dir()) {
+                self.add_file(listing, entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add_file(&self, listing: &mut Listing, path: &Path) -> Result<(), Error> {
+        let mut files = self.files.borrow_mut();
+        let content = match files.get(path) {
+            Some(content) => content.clone(),
+            None => {
+                let content = content(path).map_err(|source| Error::Read {
+                    path: path.to_owned(),
+                    source,
+                })?;
+                files.insert(path.to_owned(), content.clone());
+                content
+            }
+        };
+        listing.insert(path.to_owned(), content);
+        Ok(())
+    }
+
+    /// Rendered text without the places of this machine that recipes write into it.
+    fn portable(&self, text: &str) -> String {
+        let mut text = text.replace(&*self.request.root.to_string_lossy(), "$ROOT");
+        for name in PLACES {
+            if let Some(value) = std::env::var_os(name).filter(|value| value.len() > 1) {
+                text = text.replace(&*value.to_string_lossy(), &format!("${name}"));
+            }
+        }
+        text
+    }
+}
+
+/// What a file contributes: kind, executable bit and content, or where a link leads.
+fn content(path: &Path) -> std::io::Result<String> {
+    let metadata = fs_err::symlink_metadata(path)?;
+    if metadata.is_symlink() {
+        return Ok(format!("link {}", fs_err::read_link(path)?.display()));
+    }
+    if !metadata.is_file() {
+        return Ok("special".to_owned());
+    }
+    let mut hasher = sha2::Sha256::new();
+    std::io::copy(&mut fs_err::File::open(path)?, &mut hasher)?;
+    let kind = if is_executable(&metadata) {
+        "executable"
+    } else {
+        "file"
+    };
+    Ok(format!(
+        "{kind} {}",
+        Sha256::from_bytes(hasher.finalize().into())
+    ))
+}
+
+#[cfg(unix)]
+fn is_executable(metadata: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    metadata.permissions().mode() & 0o111 != 0
+}
+
+#[cfg(not(unix))]
+fn is_executable(_: &std::fs::Metadata) -> bool {
+    false
+}
+
+/// Rendered recipes and string maps always have a JSON form.
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}

@@ -1,1 +1,342 @@
-//! Under construction.
+//! The edges between the outputs of a plan.
+//!
+//! Hard edges are rattler-build's own: build and host requirements, `pin_subpackage` in run requirements and run exports, and
+//! exact `pin_subpackage` in run constraints. Plain run requirements make none: they are allowed to form cycles.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rattler_build_jinja::Variable;
+use rattler_build_recipe::{
+    Stage1Recipe,
+    stage1::{Dependency, Requirements, TestType},
+};
+use rattler_build_types::NormalizedKey;
+use rattler_conda_types::{Matches, PackageName, PackageRecord, Subdir};
+
+use crate::render::{RenderedOutput, closest};
+
+/// Edges to other outputs, by their index.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Edges {
+    /// Built before this one: its hard edges, and what must be installed along with them.
+    pub(crate) builds_on: BTreeSet<usize>,
+    /// Built before this one is tested.
+    pub(crate) test_needs: BTreeSet<usize>,
+    /// Needed when this one is installed.
+    pub(crate) runs_with: BTreeSet<usize>,
+}
+
+/// The edges of each output.
+pub(crate) fn edges(outputs: &[RenderedOutput]) -> Vec<Edges> {
+    let graph = Graph::new(outputs);
+    let hard: Vec<Hard> = (0..outputs.len())
+        .map(|output| graph.hard(output))
+        .collect();
+    let runs_with: Vec<_> = (0..outputs.len())
+        .map(|output| graph.runs_with(output, &hard[output]))
+        .collect();
+    let mut builds_on: Vec<BTreeSet<usize>> = hard.iter().map(Hard::all).collect();
+    for (output, hard) in hard.iter().enumerate() {
+        for needed in closure(&hard.installed(), &runs_with) {
+            // Without an edge such an output comes from a channel, or not at all. With one that closed a circle, nothing could
+            // ever be built first.
+            if needed != output && !reaches(&builds_on, needed, output) {
+                builds_on[output].insert(needed);
+            }
+        }
+    }
+    builds_on
+        .into_iter()
+        .enumerate()
+        .map(|(output, builds_on)| {
+            let direct = runs_with[output]
+                .union(&graph.tests(output))
+                .copied()
+                .collect();
+            let mut test_needs = closure(&direct, &runs_with);
+            test_needs.remove(&output);
+            Edges {
+                builds_on,
+                test_needs,
+                runs_with: runs_with[output].clone(),
+            }
+        })
+        .collect()
+}
+
+/// What must be built before an output, by how it is used.
+#[derive(Default)]
+struct Hard {
+    build: BTreeSet<usize>,
+    host: BTreeSet<usize>,
+    /// Not installed: only their name, version or build string must be known.
+    pinned: BTreeSet<usize>,
+}
+
+impl Hard {
+    fn all(&self) -> BTreeSet<usize> {
+        self.installed().union(&self.pinned).copied().collect()
+    }
+
+    fn installed(&self) -> BTreeSet<usize> {
+        self.build.union(&self.host).copied().collect()
+    }
+}
+
+struct Graph<'a> {
+    nodes: Vec<Node<'a>>,
+    by_name: BTreeMap<&'a PackageName, Vec<usize>>,
+}
+
+struct Node<'a> {
+    recipe_file: &'a str,
+    recipe: &'a Stage1Recipe,
+    combination: &'a BTreeMap<NormalizedKey, Variable>,
+    /// As a solver would see it; none where the build string isn't one, which no requirement can then name.
+    record: Option<PackageRecord>,
+    subdir: Subdir,
+    host: Subdir,
+    build: Subdir,
+}
+
+impl<'a> Graph<'a> {
+    fn new(outputs: &'a [RenderedOutput]) -> Self {
+        let nodes: Vec<Node<'_>> = outputs.iter().map(Node::new).collect();
+        let mut by_name: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+        for (index, output) in outputs.iter().enumerate() {
+            by_name
+                .entry(output.output.recipe.package().name())
+                .or_default()
+                .push(index);
+        }
+        Self { nodes, by_name }
+    }
+
+    fn hard(&self, output: usize) -> Hard {
+        let node = &self.nodes[output];
+        let mut hard = Hard::default();
+        for requirements in node.requirements() {
+            hard.build
+                .extend(self.all(output, &requirements.build, node.build));
+            hard.host
+                .extend(self.all(output, &requirements.host, node.host));
+            let pins = requirements
+                .run
+                .iter()
+                .chain(requirements.run_exports.iter())
+                .filter(|dependency| is_pin(dependency));
+            let exact = requirements
+                .run_constraints
+                .iter()
+                .filter(|dependency| is_exact_pin(dependency));
+            hard.pinned
+                .extend(self.all(output, pins.chain(exact), node.host));
+        }
+        // Strong run exports of what is in the build environment are installed into the host environment too.
+        let strong: Vec<usize> = hard
+            .build
+            .iter()
+            .flat_map(|&provider| self.exports(output, provider, Export::Strong))
+            .collect();
+        hard.host.extend(strong);
+        hard
+    }
+
+    fn runs_with(&self, output: usize, hard: &Hard) -> BTreeSet<usize> {
+        let node = &self.nodes[output];
+        let mut found: BTreeSet<usize> = self
+            .all(output, &node.recipe.requirements().run, node.host)
+            .collect();
+        let from_host = if node.recipe.build().noarch.is_some() {
+            Export::Noarch
+        } else {
+            Export::Any
+        };
+        found.extend(
+            hard.host
+                .iter()
+                .flat_map(|&provider| self.exports(output, provider, from_host)),
+        );
+        if node.recipe.build().noarch.is_none() {
+            found.extend(
+                hard.build
+                    .iter()
+                    .flat_map(|&provider| self.exports(output, provider, Export::Strong)),
+            );
+        }
+        found
+    }
+
+    fn tests(&self, output: usize) -> BTreeSet<usize> {
+        let node = &self.nodes[output];
+        let mut found = BTreeSet::new();
+        for test in node.recipe.tests() {
+            match test {
+                TestType::Commands(test) => {
+                    found.extend(self.all(output, &test.requirements.run, node.host));
+                    found.extend(self.all(output, &test.requirements.build, node.build));
+                }
+                TestType::Downstream(test) => {
+                    let named = self
+                        .by_name
+                        .iter()
+                        .filter(|(name, _)| name.as_normalized() == test.downstream);
+                    found.extend(named.flat_map(|(_, outputs)| outputs.iter().copied()));
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+
+    /// The outputs that `dependencies` of an output lead to, without the output itself and its own variants.
+    fn all<'d>(
+        &self,
+        output: usize,
+        dependencies: impl IntoIterator<Item = &'d Dependency>,
+        platform: Subdir,
+    ) -> impl Iterator<Item = usize> {
+        let name = self.nodes[output].name();
+        dependencies
+            .into_iter()
+            .flat_map(move |dependency| self.providers(output, dependency, platform))
+            .filter(move |&provider| self.nodes[provider].name() != name)
+    }
+
+    /// What a run export of `provider` adds to `output`.
+    fn exports(&self, output: usize, provider: usize, export: Export) -> Vec<usize> {
+        let node = &self.nodes[output];
+        let exporter = &self.nodes[provider];
+        let ignored = &node.recipe.requirements().ignore_run_exports;
+        if ignored.from_package.contains(exporter.name()) {
+            return Vec::new();
+        }
+        // An inheriting output exports what its own recipe says; what its staging output was built with is a requirement of it.
+        let exports = &exporter.recipe.requirements().run_exports;
+        let lists = match export {
+            Export::Strong => vec![&exports.strong],
+            Export::Noarch => vec![&exports.noarch],
+            Export::Any => vec![&exports.strong, &exports.weak],
+        };
+        lists
+            .into_iter()
+            .flatten()
+            .filter(|dependency| {
+                dependency
+                    .name()
+                    .is_some_and(|name| !ignored.by_name.contains(name))
+            })
+            .flat_map(|dependency| {
+                if dependency.name() == Some(exporter.name()) {
+                    vec![provider]
+                } else {
+                    self.providers(provider, dependency, node.host)
+                }
+            })
+            .filter(|&provider| self.nodes[provider].name() != node.name())
+            .collect()
+    }
+
+    /// The outputs that satisfy a dependency of `output`. A pin means the output of the same recipe and variant; anything else is
+    /// the solver's choice, which has to be the same whatever was built first: so all of them.
+    fn providers(&self, output: usize, dependency: &Dependency, platform: Subdir) -> Vec<usize> {
+        let node = &self.nodes[output];
+        let Some(named) = dependency.name().and_then(|name| self.by_name.get(name)) else {
+            return Vec::new();
+        };
+        let installable = named.iter().copied().filter(|&provider| {
+            let subdir = self.nodes[provider].subdir;
+            subdir == platform || subdir == Subdir::NoArch
+        });
+        match dependency {
+            Dependency::PinSubpackage(_) => {
+                let siblings = installable
+                    .filter(|&provider| self.nodes[provider].recipe_file == node.recipe_file);
+                let variants =
+                    siblings.map(|provider| (provider, self.nodes[provider].combination));
+                closest(node.combination, variants).into_iter().collect()
+            }
+            Dependency::Spec(spec) if spec.channel.is_some() || spec.url.is_some() => Vec::new(),
+            Dependency::Spec(spec) => installable
+                .filter(|&provider| {
+                    self.nodes[provider]
+                        .record
+                        .as_ref()
+                        .is_some_and(|record| spec.matches(record))
+                })
+                .collect(),
+            Dependency::PinCompatible(_) => installable.collect(),
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Export {
+    /// From the build environment.
+    Strong,
+    /// From the host environment of a noarch output.
+    Noarch,
+    /// From the host environment.
+    Any,
+}
+
+impl<'a> Node<'a> {
+    fn new(rendered: &'a RenderedOutput) -> Self {
+        let configuration = &rendered.output.build_configuration;
+        let recipe = &rendered.output.recipe;
+        let package = recipe.package();
+        let record = rendered.output.build_string().parse().ok().map(|build| {
+            let mut record =
+                PackageRecord::new(package.name().clone(), package.version().clone(), build);
+            record.build_number = recipe.build().number.unwrap_or(0);
+            record
+        });
+        Self {
+            recipe_file: rendered.recipe.as_str(),
+            recipe,
+            combination: &rendered.combination,
+            record,
+            subdir: configuration.target_platform,
+            host: configuration.host_platform.platform,
+            build: configuration.build_platform.platform,
+        }
+    }
+
+    fn name(&self) -> &'a PackageName {
+        self.recipe.package().name()
+    }
+
+    /// Those of the output, and of the staging outputs that it inherits from.
+    fn requirements(&self) -> impl Iterator<Item = &'a Requirements> {
+        let staging = self
+            .recipe
+            .staging_caches
+            .iter()
+            .map(|staging| &staging.requirements);
+        std::iter::once(self.recipe.requirements()).chain(staging)
+    }
+}
+
+fn is_pin(dependency: &Dependency) -> bool {
+    matches!(dependency, Dependency::PinSubpackage(_))
+}
+
+fn is_exact_pin(dependency: &Dependency) -> bool {
+    matches!(dependency, Dependency::PinSubpackage(pin) if pin.pin_subpackage.args.exact)
+}
+
+/// `start` and everything that `edges` lead to from there.
+fn closure(start: &BTreeSet<usize>, edges: &[BTreeSet<usize>]) -> BTreeSet<usize> {
+    let mut found = BTreeSet::new();
+    let mut open: Vec<usize> = start.iter().copied().collect();
+    while let Some(next) = open.pop() {
+        if found.insert(next) {
+            open.extend(&edges[next]);
+        }
+    }
+    found
+}
+
+fn reaches(edges: &[BTreeSet<usize>], from: usize, to: usize) -> bool {
+    closure(&BTreeSet::from([from]), edges).contains(&to)
+}

@@ -10,11 +10,15 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod build;
+mod build_phase;
 mod cargo;
 mod error;
+mod event;
+mod failure;
 mod find;
 mod fingerprint;
 mod graph;
+mod local_channel;
 mod log;
 mod options;
 mod plan;
@@ -24,9 +28,10 @@ mod test_phase;
 mod variants;
 pub mod worker;
 
-pub use build::*;
+pub use build::{BuildRequest, build};
 pub use cargo::{CargoContext, Member, PackageLink, cargo_context};
 pub use error::{Error, Excerpt, Failure};
+pub use event::{BuildEvent, Reporter};
 pub use find::find;
 pub use options::{
     BuildOptions, ChannelPriority, EnvironmentIsolation, InvalidPackageFormat, PackageFormat,

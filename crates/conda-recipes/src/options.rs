@@ -271,7 +271,10 @@ impl PackageFormat {
 
 impl Default for PackageFormat {
     fn default() -> Self {
-        Self { archive: Format::Conda, level: Level::Default }
+        Self {
+            archive: Format::Conda,
+            level: Level::Default,
+        }
     }
 }
 
@@ -344,14 +347,29 @@ mod tests {
 
     #[test]
     fn package_formats_are_read_back_as_written() {
-        for text in ["conda", "tar-bz2", "conda:min", "conda:max", "conda:19", "conda:-7", "tar-bz2:9"] {
+        for text in [
+            "conda",
+            "tar-bz2",
+            "conda:min",
+            "conda:max",
+            "conda:19",
+            "conda:-7",
+            "tar-bz2:9",
+        ] {
             assert_eq!(text.parse::<PackageFormat>().unwrap().to_string(), text);
         }
     }
 
     #[test]
     fn a_level_that_the_format_does_not_take_is_refused() {
-        for text in ["conda:23", "tar-bz2:0", "tar-bz2:10", "zip", "conda:", "conda:fast"] {
+        for text in [
+            "conda:23",
+            "tar-bz2:0",
+            "tar-bz2:10",
+            "zip",
+            "conda:",
+            "conda:fast",
+        ] {
             assert!(text.parse::<PackageFormat>().is_err(), "{text}");
         }
     }
@@ -362,25 +380,43 @@ mod tests {
             target_platform: Some("linux-64".parse().unwrap()),
             variant: BTreeMap::from([("python".to_owned(), vec!["3.12".to_owned()])]),
             package_format: "conda:max".parse().unwrap(),
-            sandbox: Some(Sandbox { allow_network: true, ..Sandbox::default() }),
+            sandbox: Some(Sandbox {
+                allow_network: true,
+                ..Sandbox::default()
+            }),
             ..BuildOptions::default()
         };
         let json = serde_json::to_string(&options).unwrap();
-        assert_eq!(serde_json::from_str::<BuildOptions>(&json).unwrap(), options);
+        assert_eq!(
+            serde_json::from_str::<BuildOptions>(&json).unwrap(),
+            options
+        );
     }
 
     #[test]
     fn nothing_needs_to_be_said_and_an_unknown_key_is_refused_by_name() {
-        assert_eq!(serde_json::from_str::<BuildOptions>("{}").unwrap(), BuildOptions::default());
-        let error = serde_json::from_str::<BuildOptions>(r#"{"channel": []}"#).unwrap_err().to_string();
+        assert_eq!(
+            serde_json::from_str::<BuildOptions>("{}").unwrap(),
+            BuildOptions::default()
+        );
+        let error = serde_json::from_str::<BuildOptions>(r#"{"channel": []}"#)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("unknown field `channel`"), "{error}");
     }
 
     #[test]
     fn only_options_that_decide_the_outcome_change_the_digest() {
         let base = BuildOptions::default();
-        let same = BuildOptions { jobs: NonZeroUsize::new(7), keep_build: true, ..base.clone() };
-        let other = BuildOptions { build_number: Some(1), ..base.clone() };
+        let same = BuildOptions {
+            jobs: NonZeroUsize::new(7),
+            keep_build: true,
+            ..base.clone()
+        };
+        let other = BuildOptions {
+            build_number: Some(1),
+            ..base.clone()
+        };
         assert_eq!(base.digest(), same.digest());
         assert_ne!(base.digest(), other.digest());
     }

@@ -1,18 +1,29 @@
-//! The plan: every output of every recipe, in the order of its edges, before anything is built.
+//! The plan: every output of every recipe and its edges, before anything is built.
 
-use std::path::PathBuf;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    path::PathBuf,
+};
 
 use cep27::TargetChannel;
 use rattler_build_core::metadata::Output;
-use release_manifest::{Mode, Plan, PlannedPackage, Source, Tool};
+use rattler_build_recipe::Stage1Recipe;
+use rattler_conda_types::Subdir;
+use release_manifest::{
+    Digest, Mode, PackageKey, Plan, PlannedPackage, SchemaVersion, Source, Tool,
+};
 use serde::{Deserialize, Serialize};
 
-use crate::{BuildOptions, CargoContext, Error};
+use crate::{
+    BuildOptions, CargoContext, Error, Platform, find, graph,
+    graph::Edges,
+    render::{self, Outputs, RenderedOutput, Renderer, Target},
+};
 
-/// What planning starts from. The same request gives the same plan while recipes, sources and passed environment are unchanged.
+/// What planning starts from. The same request gives the same plan while recipes, sources and environment are unchanged.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct PlanRequest {
-    /// The workspace, absolute. Recipes lie beneath it and are named relative to it.
+    /// The workspace. Recipes lie beneath it and are named relative to it.
     pub root: PathBuf,
     /// `OUTPUT/<mode>`, absolute. Packages are built beneath its `packages`.
     pub output: PathBuf,
@@ -60,11 +71,235 @@ pub(crate) struct Rendered {
 ///
 /// A recipe or variant file that does not parse or render, a cycle of hard build edges, two outputs of the same file name, or
 /// an output folder too long to build in.
+#[expect(
+    clippy::unused_async,
+    reason = "plans of live releases ask their channel"
+)]
 pub async fn plan(request: &PlanRequest) -> Result<Plan, Error> {
     render(request).map(|(plan, _)| plan)
 }
 
-/// The plan, and what to build for each of its packages, in the plan's order.
-pub(crate) fn render(_request: &PlanRequest) -> Result<(Plan, Vec<Rendered>), Error> {
-    Err(Error::InvalidOption { option: "recipes", reason: "planning is under construction".to_owned() })
+/// The plan, and what to build for each of its packages, in the plan's order. Creates nothing on disk.
+pub(crate) fn render(request: &PlanRequest) -> Result<(Plan, Vec<Rendered>), Error> {
+    let request = &PlanRequest {
+        root: find::real(&request.root)?,
+        ..request.clone()
+    };
+    let renderer = Renderer::new(request)?;
+    let mut rendered = Outputs::default();
+    for target in targets(&request.options)? {
+        for recipe in &request.recipes {
+            let outputs = renderer.render(&find::real(recipe)?, &target.platform)?;
+            let is_wanted = |output: &RenderedOutput| target.makes_noarch || !is_noarch(output);
+            rendered
+                .outputs
+                .extend(outputs.outputs.into_iter().filter(is_wanted));
+            rendered.skipped.extend(outputs.skipped);
+        }
+    }
+    let outputs = unique(rendered.outputs)?;
+    let keys = outputs.iter().map(key).collect::<Result<Vec<_>, _>>()?;
+    let edges = graph::edges(&outputs);
+
+    let mut packages = Vec::with_capacity(outputs.len());
+    for ((output, key), edges) in outputs.iter().zip(&keys).zip(edges) {
+        packages.push(planned(output, key, &edges, &keys)?);
+    }
+    rendered.skipped.sort();
+    rendered.skipped.dedup();
+    let mut plan = Plan {
+        schema_version: SchemaVersion,
+        tool: request.tool.clone(),
+        mode: request.mode,
+        source: request.source.clone(),
+        channel: request.channel.clone(),
+        target_channel: request.target_channel.clone(),
+        timestamp: request.timestamp,
+        configuration: request.options.digest(),
+        packages,
+        skipped: rendered.skipped,
+    };
+
+    let order = plan.build_order()?;
+    let index: HashMap<&PackageKey, usize> = keys
+        .iter()
+        .enumerate()
+        .map(|(index, key)| (key, index))
+        .collect();
+    let mut fingerprints: HashMap<&PackageKey, Digest> = HashMap::new();
+    for key in &order {
+        let Some(&at) = index.get(key) else { continue };
+        let builds_on: Vec<Digest> = plan.packages[at]
+            .builds_on
+            .iter()
+            .filter_map(|key| fingerprints.get(key).copied())
+            .collect();
+        let fingerprint = renderer.inputs().fingerprint(&outputs[at], &builds_on)?;
+        plan.packages[at].fingerprint = fingerprint;
+        fingerprints.insert(key, fingerprint);
+    }
+
+    let rendered = plan
+        .packages
+        .iter()
+        .zip(outputs)
+        .map(|(planned, rendered)| Rendered {
+            planned: planned.clone(),
+            output: rendered.output,
+        })
+        .collect();
+    Ok((plan, rendered))
+}
+
+/// A platform to plan for.
+struct PlanTarget {
+    platform: Target,
+    makes_noarch: bool,
+}
+
+fn targets(options: &BuildOptions) -> Result<Vec<PlanTarget>, Error> {
+    let current = Subdir::current().ok_or_else(|| Error::InvalidOption {
+        option: "platforms",
+        reason: "conda has no name for the platform that this runs on".to_owned(),
+    })?;
+    let parse = |subdir: cep27::Subdir| {
+        subdir
+            .as_str()
+            .parse::<Subdir>()
+            .map_err(|error| Error::InvalidOption {
+                option: "platforms",
+                reason: error.to_string(),
+            })
+    };
+    let build = options
+        .build_platform
+        .map(parse)
+        .transpose()?
+        .unwrap_or(current);
+    let named: Vec<&Platform> = match options.target_platform {
+        None => options.platforms.iter().collect(),
+        Some(target) => options
+            .platforms
+            .iter()
+            .filter(|platform| platform.target == target)
+            .collect(),
+    };
+    let mut pairs = Vec::new();
+    for platform in named {
+        pairs.push((
+            parse(platform.target)?,
+            platform.build.map(parse).transpose()?.unwrap_or(build),
+        ));
+    }
+    if pairs.is_empty() {
+        pairs.push((
+            options
+                .target_platform
+                .map(parse)
+                .transpose()?
+                .unwrap_or(build),
+            build,
+        ));
+    }
+    let noarch = options.noarch_build_platform.map(parse).transpose()?;
+    let maker = noarch.and_then(|noarch| pairs.iter().position(|(_, build)| *build == noarch));
+    // A noarch package is made once. Where another platform makes it, this plan has none.
+    let makes_noarch = |index: usize| {
+        if noarch.is_some() {
+            maker == Some(index)
+        } else {
+            index == 0
+        }
+    };
+    pairs
+        .into_iter()
+        .enumerate()
+        .map(|(index, (target, build))| {
+            Ok(PlanTarget {
+                platform: Target::new(target, build)?,
+                makes_noarch: makes_noarch(index),
+            })
+        })
+        .collect()
+}
+
+/// Leaves one of each file, sorted by key. A variant key that an output doesn't use renders the same output several times; other
+/// outputs that would become the same file are an error.
+fn unique(outputs: Vec<RenderedOutput>) -> Result<Vec<RenderedOutput>, Error> {
+    let mut by_key: BTreeMap<PackageKey, RenderedOutput> = BTreeMap::new();
+    for output in outputs {
+        let key = key(&output)?;
+        match by_key.get(&key) {
+            None => {
+                by_key.insert(key, output);
+            }
+            Some(first) if is_same(first, &output) => {}
+            Some(first) => {
+                return Err(Error::Duplicate {
+                    package: key.to_string(),
+                    first: described(first),
+                    second: described(&output),
+                });
+            }
+        }
+    }
+    Ok(by_key.into_values().collect())
+}
+
+/// Whether the same package is made by both, leaving aside the variant values that nothing but the context refers to.
+fn is_same(first: &RenderedOutput, second: &RenderedOutput) -> bool {
+    let without_context = |recipe: &Stage1Recipe| Stage1Recipe {
+        context: Default::default(),
+        used_variant: BTreeMap::new(),
+        ..recipe.clone()
+    };
+    first.recipe == second.recipe
+        && without_context(&first.output.recipe) == without_context(&second.output.recipe)
+}
+
+fn described(output: &RenderedOutput) -> String {
+    let variant: Vec<String> = render::strings(&output.combination)
+        .into_iter()
+        .map(|(key, value)| format!("{key} = {value}"))
+        .collect();
+    format!("{} with {}", output.recipe, variant.join(", "))
+}
+
+fn is_noarch(output: &RenderedOutput) -> bool {
+    output.output.build_configuration.target_platform == Subdir::NoArch
+}
+
+fn key(output: &RenderedOutput) -> Result<PackageKey, Error> {
+    Ok(PackageKey {
+        subdir: render::subdir(output.output.build_configuration.target_platform)?,
+        file: output.file.clone(),
+    })
+}
+
+fn planned(
+    output: &RenderedOutput,
+    key: &PackageKey,
+    edges: &Edges,
+    keys: &[PackageKey],
+) -> Result<PlannedPackage, Error> {
+    let configuration = &output.output.build_configuration;
+    let folder = configuration
+        .directories
+        .build_dir
+        .file_name()
+        .unwrap_or_default();
+    let named = |edges: &BTreeSet<usize>| edges.iter().map(|&edge| keys[edge].clone()).collect();
+    Ok(PlannedPackage {
+        file: key.file.clone(),
+        subdir: key.subdir,
+        recipe: output.recipe.clone(),
+        variant: render::strings(&configuration.variant),
+        build_platform: render::subdir(configuration.build_platform.platform)?,
+        // Known only once everything that the package builds upon has its own.
+        fingerprint: Digest::of(&[]),
+        build_folder: folder.to_string_lossy().into_owned(),
+        builds_on: named(&edges.builds_on),
+        test_needs: named(&edges.test_needs),
+        runs_with: named(&edges.runs_with),
+    })
 }

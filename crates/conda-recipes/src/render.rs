@@ -1,1 +1,549 @@
-//! Under construction.
+//! Render a recipe: every output of every variant, as rattler-build sees it.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::{Arc, Mutex},
+};
+
+use cep27::{FileName, Format};
+use rattler_build_core::{
+    env_vars,
+    metadata::{BuildConfiguration, Output, PlatformWithVirtualPackages},
+    migrate_recipe::has_cache_key,
+    script::RuntimeEnv,
+    system_tools::SystemTools,
+    types::{BuildSummary, Directories, PackageIdentifier, PackagingSettings},
+};
+use rattler_build_jinja::Variable;
+use rattler_build_recipe::{
+    RenderConfig, RenderedVariant, parse_recipe, render_recipe, source_code, stage0,
+    stage1::HashInfo,
+};
+use rattler_build_types::NormalizedKey;
+use rattler_conda_types::{
+    ChannelConfig, ChannelUrl, NamedChannelOrUrl, NoArchType, PackageName, Subdir,
+    package::CondaArchiveType,
+};
+use rattler_solve::SolveStrategy;
+use rattler_virtual_packages::VirtualPackageOverrides;
+use release_manifest::{Mode, RelativePath, SkippedOutput};
+
+use crate::{
+    Error, PlanRequest,
+    error::{self, Invalid},
+    fingerprint::Inputs,
+    variants,
+};
+
+/// The longest path that a prefix can have, in bytes: what rattler-build pads `$PREFIX` to on other platforms than Windows.
+const PREFIX_LENGTH: usize = 255;
+
+/// What every recipe of a plan is rendered with.
+pub(crate) struct Renderer<'a> {
+    request: &'a PlanRequest,
+    packages: PathBuf,
+    timestamp: jiff::Timestamp,
+    channels: Vec<ChannelUrl>,
+    exclude_newer: Option<jiff::Timestamp>,
+    inputs: Inputs<'a>,
+}
+
+/// A platform to render for.
+pub(crate) struct Target {
+    target: PlatformWithVirtualPackages,
+    build: PlatformWithVirtualPackages,
+}
+
+/// One output under one variant.
+pub(crate) struct RenderedOutput {
+    /// What `run_build` takes.
+    pub(crate) output: Output,
+    /// Every variant value it was rendered with, used or not: what tells siblings of one variant from those of another.
+    pub(crate) combination: BTreeMap<NormalizedKey, Variable>,
+    /// Its file.
+    pub(crate) file: FileName,
+    /// The recipe file relative to the root.
+    pub(crate) recipe: RelativePath,
+}
+
+/// The outputs of a recipe, and those that it skips.
+#[derive(Default)]
+pub(crate) struct Outputs {
+    pub(crate) outputs: Vec<RenderedOutput>,
+    pub(crate) skipped: Vec<SkippedOutput>,
+}
+
+impl Target {
+    /// The platform `target`, built on `build`.
+    pub(crate) fn new(target: Subdir, build: Subdir) -> Result<Self, Error> {
+        let detect = |platform| {
+            PlatformWithVirtualPackages::detect_for_platform(
+                platform,
+                &VirtualPackageOverrides::from_env(),
+            )
+            .map_err(|error| {
+                invalid(
+                    "platforms",
+                    format!("cannot find the virtual packages of {platform}: {error}"),
+                )
+            })
+        };
+        let build = detect(build)?;
+        let target = if target == build.platform {
+            build.clone()
+        } else {
+            detect(target)?
+        };
+        Ok(Self { target, build })
+    }
+
+    /// The platform that builds.
+    pub(crate) fn build(&self) -> Subdir {
+        self.build.platform
+    }
+
+    fn platform(&self) -> Subdir {
+        self.target.platform
+    }
+}
+
+impl<'a> Renderer<'a> {
+    /// Checks what doesn't depend on a recipe.
+    pub(crate) fn new(request: &'a PlanRequest) -> Result<Self, Error> {
+        let timestamp = jiff::Timestamp::from_second(request.timestamp)
+            .map_err(|error| invalid("SOURCE_DATE_EPOCH", error.to_string()))?;
+        let exclude_newer = request
+            .options
+            .exclude_newer
+            .as_deref()
+            .map(jiff::Timestamp::from_str)
+            .transpose()
+            .map_err(|error| {
+                invalid(
+                    "exclude-newer",
+                    format!("expected an RFC 3339 time: {error}"),
+                )
+            })?;
+        Ok(Self {
+            packages: absolute(&request.packages())?,
+            timestamp,
+            channels: channels(request)?,
+            exclude_newer,
+            inputs: Inputs::new(request),
+            request,
+        })
+    }
+
+    /// What the outputs are made from.
+    pub(crate) fn inputs(&self) -> &Inputs<'a> {
+        &self.inputs
+    }
+
+    /// Every output of `recipe` for `target`.
+    pub(crate) fn render(&self, recipe: &Path, target: &Target) -> Result<Outputs, Error> {
+        let file = relative(&self.request.root, recipe)?;
+        let text = error::read(recipe)?;
+        refuse_cache_key(file.as_str(), &text)?;
+        let source = source_code::Source {
+            name: file.to_string(),
+            code: Arc::from(text.as_str()),
+            path: recipe.to_owned(),
+        };
+        let parsed =
+            parse_recipe(&source).map_err(|error| Invalid::new(file.as_str(), &text, &error))?;
+        let config = self.render_config(recipe, target)?;
+        let variants = variants::load(
+            &self.request.root,
+            recipe,
+            &self.request.options,
+            target.platform(),
+        )?;
+        let rendered = render_recipe(&source, &parsed, &variants, config)
+            .map_err(|error| Invalid::new(file.as_str(), &text, &error))?;
+
+        let mut outputs = Outputs::default();
+        for variant in &rendered {
+            if variant.recipe.build().skip {
+                outputs.skipped.push(SkippedOutput {
+                    recipe: file.clone(),
+                    output: variant.recipe.package().name().as_normalized().to_owned(),
+                    variant: strings(&variant.variant),
+                    reason: skip_reason(&parsed, variant),
+                });
+                continue;
+            }
+            let output = self.output(recipe, target, variant, &rendered)?;
+            let name =
+                file_name(&output).map_err(|reason| Invalid::plain(file.as_str(), reason, None))?;
+            outputs.outputs.push(RenderedOutput {
+                output,
+                combination: variant.full_combination.clone(),
+                file: name,
+                recipe: file.clone(),
+            });
+        }
+        Ok(outputs)
+    }
+
+    fn render_config(&self, recipe: &Path, target: &Target) -> Result<RenderConfig, Error> {
+        let options = &self.request.options;
+        let platform = target.platform();
+        let os_env_var_keys = env_vars::os_vars(
+            Path::new(""),
+            &platform,
+            &platform,
+            &target.build(),
+            options.env_isolation.into(),
+            Path::new(""),
+            &RuntimeEnv::current(),
+        )
+        .into_keys()
+        .collect();
+        let mut config = RenderConfig {
+            experimental: options.experimental,
+            recipe_path: Some(recipe.to_owned()),
+            target_platform: platform,
+            host_platform: platform,
+            build_platform: target.build(),
+            os_env_var_keys,
+            build_string_prefix: options.build_string_prefix.clone(),
+            build_number_override: options.build_number,
+            ..RenderConfig::default()
+        };
+        if let Some(cargo) = self.request.cargo.variable(recipe) {
+            let variable: Variable = serde_json::from_value(cargo)
+                .map_err(|error| invalid("cargo", error.to_string()))?;
+            config.extra_context.insert("cargo".to_owned(), variable);
+        }
+        Ok(config)
+    }
+
+    fn output(
+        &self,
+        recipe: &Path,
+        target: &Target,
+        variant: &RenderedVariant,
+        siblings: &[RenderedVariant],
+    ) -> Result<Output, Error> {
+        let options = &self.request.options;
+        let noarch = variant.recipe.build().noarch;
+        let hash = variant.hash_info.clone().unwrap_or_else(|| {
+            HashInfo::from_variant(&variant.variant, &noarch.unwrap_or(NoArchType::none()))
+        });
+        Ok(Output {
+            build_configuration: BuildConfiguration {
+                target_platform: if noarch.is_some() {
+                    Subdir::NoArch
+                } else {
+                    target.platform()
+                },
+                // A noarch package is built and tested with packages that run here.
+                host_platform: if noarch.is_some() {
+                    target.build.clone()
+                } else {
+                    target.target.clone()
+                },
+                build_platform: target.build.clone(),
+                variant: variant.variant.clone(),
+                directories: self.directories(recipe, target, variant, &hash)?,
+                hash,
+                channels: self.channels.clone(),
+                channel_priority: options.channel_priority.into(),
+                solve_strategy: SolveStrategy::Highest,
+                timestamp: self.timestamp,
+                subpackages: subpackages(variant, siblings),
+                packaging_settings: PackagingSettings::from_args(
+                    match options.package_format.archive() {
+                        Format::Conda => CondaArchiveType::Conda,
+                        Format::TarBz2 => CondaArchiveType::TarBz2,
+                    },
+                    options.package_format.compression(),
+                ),
+                store_recipe: options.include_recipe,
+                force_colors: false,
+                experimental: options.experimental,
+                env_isolation: options.env_isolation.into(),
+                sandbox_config: options.sandbox.as_ref().and_then(|sandbox| {
+                    rattler_build_script::SandboxArguments::from(sandbox).into()
+                }),
+                exclude_newer: self.exclude_newer.map(Into::into),
+                repodata_revision: Default::default(),
+            },
+            recipe: variant.recipe.clone(),
+            finalized_dependencies: None,
+            finalized_sources: None,
+            finalized_cache_dependencies: None,
+            finalized_cache_sources: None,
+            staging_library_name_map: None,
+            build_summary: Arc::new(Mutex::new(BuildSummary::default())),
+            system_tools: SystemTools::new(
+                self.request.tool.name.as_str(),
+                self.request.tool.version.as_str(),
+            ),
+            extra_meta: (!options.extra_meta.is_empty()).then(|| options.extra_meta.clone()),
+        })
+    }
+
+    /// Where an output is built.
+    ///
+    /// Outputs have a folder each, told apart by their hash. Those that inherit from a staging output share the one that it was
+    /// built in: rattler-build keys what it keeps of a staging build by recipe, variant and prefix, but not by the content of
+    /// local sources, so that content is part of the folder's name.
+    fn directories(
+        &self,
+        recipe: &Path,
+        target: &Target,
+        variant: &RenderedVariant,
+        hash: &HashInfo,
+    ) -> Result<Directories, Error> {
+        let rendered = &variant.recipe;
+        let package = rendered.package().name().as_normalized();
+        let (name, hash) = match &rendered.inherits_from {
+            None => (package, hash.to_string()),
+            Some(inherits) => (
+                inherits.cache_name.as_str(),
+                self.inputs.staging_hash(recipe, rendered)?,
+            ),
+        };
+        let build_folder = |hash: &str| {
+            self.packages
+                .join("bld")
+                .join(format!(
+                    "rattler-build_{name}{hash}_{}",
+                    self.timestamp.as_second()
+                ))
+                .join("host_env")
+        };
+        // Without room for the hash, rattler-build leaves it out and such outputs are built one after another. With no room for
+        // the rest it panics, and a staging folder without its hash would bring back what an older source left.
+        let shortest = match rendered.inherits_from {
+            None => build_folder(""),
+            Some(_) => build_folder(&format!("_{hash}")),
+        };
+        let length = shortest.as_os_str().len();
+        if length > PREFIX_LENGTH && !target.build().is_windows() {
+            return Err(Error::PathTooLong {
+                output: self.request.output.clone(),
+                package: package.to_owned(),
+                length,
+                limit: PREFIX_LENGTH,
+            });
+        }
+        Directories::builder(
+            name,
+            recipe,
+            &self.packages,
+            &self.timestamp,
+            target.build(),
+        )
+        .variant_hash(Some(&hash))
+        .merge_build_and_host(rendered.build().merge_build_and_host_envs)
+        .skip_directory_creation(true)
+        .build()
+        .map_err(|source| Error::Read {
+            path: recipe.to_owned(),
+            source,
+        })
+    }
+}
+
+/// The same text for a platform in both vocabularies.
+pub(crate) fn subdir(platform: Subdir) -> Result<cep27::Subdir, Error> {
+    platform
+        .as_str()
+        .parse()
+        .map_err(|error: cep27::NameError| invalid("platforms", error.to_string()))
+}
+
+/// The variant of an output as the plan states it.
+pub(crate) fn strings(variant: &BTreeMap<NormalizedKey, Variable>) -> BTreeMap<String, String> {
+    variant
+        .iter()
+        .map(|(key, value)| (key.normalize(), value.to_string()))
+        .collect()
+}
+
+/// Of several variants of a sibling output, the one that shares most values with `combination`: rattler-build's rule for
+/// `pin_subpackage`, ties included (the last one wins).
+pub(crate) fn closest<'a, T>(
+    combination: &BTreeMap<NormalizedKey, Variable>,
+    candidates: impl IntoIterator<Item = (T, &'a BTreeMap<NormalizedKey, Variable>)>,
+) -> Option<T> {
+    let shared = |other: &BTreeMap<NormalizedKey, Variable>| {
+        combination
+            .iter()
+            .filter(|(key, value)| other.get(*key) == Some(*value))
+            .count()
+    };
+    candidates
+        .into_iter()
+        .max_by_key(|(_, other)| shared(other))
+        .map(|(candidate, _)| candidate)
+}
+
+/// What `pin_subpackage` means in an output: for each output of the recipe, the one of the same variant.
+fn subpackages(
+    of: &RenderedVariant,
+    siblings: &[RenderedVariant],
+) -> BTreeMap<PackageName, PackageIdentifier> {
+    let mut by_name: BTreeMap<&PackageName, Vec<&RenderedVariant>> = BTreeMap::new();
+    for sibling in siblings {
+        by_name
+            .entry(sibling.recipe.package().name())
+            .or_default()
+            .push(sibling);
+    }
+    by_name
+        .into_iter()
+        .filter_map(|(name, variants)| {
+            let sibling = if name == of.recipe.package().name() {
+                of
+            } else {
+                closest(
+                    &of.full_combination,
+                    variants
+                        .into_iter()
+                        .map(|variant| (variant, &variant.full_combination)),
+                )?
+            };
+            let package = sibling.recipe.package();
+            let identifier = PackageIdentifier {
+                name: name.clone(),
+                version: package.version().clone(),
+                build_string: sibling.recipe.build().string.as_resolved()?.to_owned(),
+            };
+            Some((name.clone(), identifier))
+        })
+        .collect()
+}
+
+fn file_name(output: &Output) -> Result<FileName, String> {
+    let format = match output.build_configuration.packaging_settings.archive_type {
+        CondaArchiveType::Conda => Format::Conda,
+        CondaArchiveType::TarBz2 => Format::TarBz2,
+    };
+    FileName::new(
+        output.name().as_normalized(),
+        &output.version().to_string(),
+        &output.build_string(),
+        format,
+    )
+    .map_err(|error| error.to_string())
+}
+
+/// The `skip` conditions that apply to an output. Which of them holds is rattler-build's secret.
+fn skip_reason(recipe: &stage0::Recipe, variant: &RenderedVariant) -> String {
+    let name = variant.recipe.package().name().as_normalized();
+    let lists = match recipe {
+        stage0::Recipe::SingleOutput(recipe) => vec![&recipe.build.skip],
+        stage0::Recipe::MultiOutput(recipe) => {
+            let own = recipe.outputs.iter().filter_map(|output| match output {
+                stage0::Output::Package(output) => {
+                    let named = output.package.name.as_concrete();
+                    named
+                        .is_some_and(|named| named.to_string() == name)
+                        .then_some(&output.build.skip)
+                }
+                stage0::Output::Staging(_) => None,
+            });
+            std::iter::once(&recipe.build.skip).chain(own).collect()
+        }
+    };
+    let conditions: Vec<String> = lists
+        .into_iter()
+        .flat_map(|list| match serde_json::to_value(list) {
+            Ok(serde_json::Value::Array(conditions)) => conditions,
+            Ok(condition) => vec![condition],
+            Err(_) => Vec::new(),
+        })
+        .map(|condition| {
+            condition
+                .as_str()
+                .map_or_else(|| condition.to_string(), ToOwned::to_owned)
+        })
+        .collect();
+    if conditions.is_empty() {
+        "the recipe skips it".to_owned()
+    } else {
+        format!("the recipe skips it: `{}`", conditions.join("` or `"))
+    }
+}
+
+/// rattler-build no longer builds recipes with a top-level `cache:`, and says so only when the build starts.
+fn refuse_cache_key(file: &str, text: &str) -> Result<(), Error> {
+    if !has_cache_key(text) {
+        return Ok(());
+    }
+    let invalid = Invalid::plain(
+        file,
+        "the top-level key `cache` is no longer supported",
+        Some("make it a staging output (`outputs: - staging: { name: … }`) and let the other outputs `inherit` it".to_owned()),
+    );
+    let mut offset = 0;
+    for line in text.split_inclusive('\n') {
+        if line.starts_with("cache:") {
+            return Err(invalid
+                .with_excerpt(text, offset, "cache".len(), "this became a staging output")
+                .into());
+        }
+        offset += line.len();
+    }
+    Err(invalid.into())
+}
+
+fn channels(request: &PlanRequest) -> Result<Vec<ChannelUrl>, Error> {
+    let config = ChannelConfig::default_with_root_dir(request.root.clone());
+    // Live, what was skipped because it is published already must be found; a rehearsal knows no target.
+    let target = request
+        .channel
+        .iter()
+        .filter(|_| request.mode == Mode::Live);
+    target
+        .chain(&request.options.channels)
+        .map(|channel| {
+            let reason = |error: &dyn std::fmt::Display| {
+                invalid("channels", format!("`{channel}` is no channel: {error}"))
+            };
+            let named = NamedChannelOrUrl::from_str(channel).map_err(|error| reason(&error))?;
+            named.into_base_url(&config).map_err(|error| reason(&error))
+        })
+        .collect()
+}
+
+fn relative(root: &Path, recipe: &Path) -> Result<RelativePath, Error> {
+    let outside = || Error::OutsideRoot {
+        recipe: recipe.to_owned(),
+        root: root.to_owned(),
+    };
+    let relative = recipe.strip_prefix(root).map_err(|_| outside())?;
+    let parts: Option<Vec<&str>> = relative.iter().map(|part| part.to_str()).collect();
+    parts
+        .ok_or_else(outside)?
+        .join("/")
+        .parse()
+        .map_err(|_| outside())
+}
+
+/// `path` without links, whether it exists yet or not.
+fn absolute(path: &Path) -> Result<PathBuf, Error> {
+    let read = |source| Error::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let path = std::path::absolute(path).map_err(read)?;
+    for existing in path.ancestors() {
+        if let Ok(real) = existing.canonicalize() {
+            // An ancestor is a prefix by definition.
+            return Ok(path
+                .strip_prefix(existing)
+                .map_or_else(|_| path.clone(), |rest| real.join(rest)));
+        }
+    }
+    Ok(path)
+}
+
+fn invalid(option: &'static str, reason: String) -> Error {
+    Error::InvalidOption { option, reason }
+}

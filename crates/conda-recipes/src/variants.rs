@@ -20,11 +20,20 @@ pub(crate) fn is_variant_file(path: &Path) -> bool {
 
 /// The variants of a recipe for a platform. The file beside the recipe loses to the configured ones, and all of them to inline
 /// values: rattler-build's precedence.
-pub(crate) fn load(root: &Path, recipe: &Path, options: &BuildOptions, target: Subdir) -> Result<VariantConfig, Error> {
+pub(crate) fn load(
+    root: &Path,
+    recipe: &Path,
+    options: &BuildOptions,
+    target: Subdir,
+) -> Result<VariantConfig, Error> {
     let files = files(root, recipe, options);
-    let mut config = VariantConfig::from_files(&files, target).map_err(|error| invalid(root, error))?;
+    let mut config =
+        VariantConfig::from_files(&files, target).map_err(|error| invalid(root, error))?;
     for (key, values) in &options.variant {
-        config.insert(key.as_str(), values.iter().map(|value| value.as_str().into()).collect());
+        config.insert(
+            key.as_str(),
+            values.iter().map(|value| value.as_str().into()).collect(),
+        );
     }
     Ok(config)
 }
@@ -41,13 +50,20 @@ fn files(root: &Path, recipe: &Path, options: &BuildOptions) -> Vec<PathBuf> {
 fn invalid(root: &Path, error: VariantConfigError) -> Error {
     match error {
         VariantConfigError::ParseError { path, source } => {
-            let file = path.strip_prefix(root).unwrap_or(&path).display().to_string();
+            let file = path
+                .strip_prefix(root)
+                .unwrap_or(&path)
+                .display()
+                .to_string();
             match error::read(&path) {
                 Ok(text) => Invalid::new(&file, &text, &source).into(),
                 Err(unreadable) => unreadable,
             }
         }
         VariantConfigError::IoError(path, source) => Error::Read { path, source },
-        VariantConfigError::InvalidConfig(reason) => Error::InvalidOption { option: "variants", reason },
+        VariantConfigError::InvalidConfig(reason) => Error::InvalidOption {
+            option: "variants",
+            reason,
+        },
     }
 }
