@@ -298,7 +298,7 @@ impl Error {
 impl From<&Error> for Failure {
     fn from(error: &Error) -> Self {
         let (causes, excerpt) = match error {
-            Error::Worker(WorkerError::Refused(failure)) => return failure.clone(),
+            Error::Worker(WorkerError::Refused(failure)) => return (**failure).clone(),
             Error::Invalid(invalid) => (invalid.causes.clone(), invalid.excerpt.clone()),
             other => (causes(std::error::Error::source(other)), None),
         };

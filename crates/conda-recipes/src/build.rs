@@ -1,0 +1,441 @@
+//! The build phase: walks the plan with as many jobs as allowed, and decides nothing.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    num::NonZeroUsize,
+    path::PathBuf,
+    sync::Arc,
+    thread::available_parallelism,
+};
+
+use rattler_build_core::{
+    console_utils::LoggingOutputHandler,
+    metadata::Output,
+    tool_configuration::{Configuration, JobserverEnv, reqwest_client_from_auth_storage},
+};
+use release_manifest::{Digest, PackageKey, Phase, Plan, RelativePath};
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
+use tracing::instrument::WithSubscriber as _;
+
+use crate::{
+    BuildEvent, BuildOptions, Error, Failure, PlanRequest, Reporter, TestMode, build_phase,
+    failure::{self, Problem},
+    local_channel::LocalChannel,
+    log::{Begin, OutputLog},
+    plan::{self, Rendered},
+    schedule::{Node, Schedule, Step},
+    test_phase,
+};
+
+/// What building starts from.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct BuildRequest {
+    /// What was planned. Rendered again, it must give the same plan.
+    pub plan: PlanRequest,
+    /// The digest of the plan that was shown.
+    pub expected: Digest,
+    /// The packages to build, and then to test.
+    pub build: BTreeSet<PackageKey>,
+    /// The packages that are built and good, and still to test. Every other package of the plan is good and in
+    /// `packages/<subdir>/` already.
+    pub test: BTreeSet<PackageKey>,
+}
+
+/// Builds and tests. What goes wrong with a package is an event: packages that don't need it go on.
+///
+/// On return `packages` holds exactly the good packages of the plan: no file of another plan, none that failed.
+///
+/// # Errors
+///
+/// The plan cannot be made, or is not the expected one; the output folder cannot be written.
+pub async fn build(request: &BuildRequest, reporter: &dyn Reporter) -> Result<(), Error> {
+    reporter.report(BuildEvent::Planning {
+        message: "rendering the recipes".to_owned(),
+    });
+    let (plan, rendered) = plan::render(&request.plan)?;
+    let found = plan.digest();
+    if found != request.expected {
+        return Err(Error::PlanChanged {
+            expected: request.expected,
+            found,
+        });
+    }
+    let known: BTreeSet<_> = plan.packages.iter().map(|package| package.key()).collect();
+    if let Some(package) = request
+        .build
+        .union(&request.test)
+        .find(|package| !known.contains(package))
+    {
+        return Err(Error::NotPlanned {
+            package: package.clone(),
+        });
+    }
+
+    let channel = LocalChannel::new(&request.plan.output);
+    let broken = |source| Error::Channel {
+        path: request.plan.packages(),
+        source,
+    };
+    channel
+        .retain(&known.difference(&request.build).cloned().collect())
+        .map_err(broken)?;
+    let Some(any) = rendered
+        .first()
+        .map(|rendered| rendered.output.build_configuration.clone())
+    else {
+        return Ok(());
+    };
+
+    let options = &request.plan.options;
+    let cores = available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let jobs = options.jobs.unwrap_or(cores);
+    let tool = configuration(
+        options,
+        share(cores, jobs, request.build.len() + request.test.len()),
+    )?;
+    channel.refresh(&any, &tool).await.map_err(broken)?;
+
+    let work = Arc::new(Work {
+        output: request.plan.output.clone(),
+        root: request.plan.root.clone(),
+        test: options.test,
+        outputs: rendered
+            .into_iter()
+            .map(|Rendered { planned, output }| (planned.key(), output))
+            .collect(),
+        plan,
+        channel,
+        tool,
+    });
+    let failed = run(&work, request, jobs, reporter).await?;
+    // Only now, when no other build may have it in use.
+    for package in failed {
+        work.channel.set_aside(&package).map_err(broken)?;
+    }
+    work.channel
+        .refresh(&any, &work.tool)
+        .await
+        .map_err(broken)?;
+    Ok(())
+}
+
+/// What every job needs.
+struct Work {
+    output: PathBuf,
+    root: PathBuf,
+    test: TestMode,
+    plan: Plan,
+    outputs: BTreeMap<PackageKey, Output>,
+    channel: LocalChannel,
+    tool: Configuration,
+}
+
+/// A node of the run: one phase of one package.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+struct Job {
+    phase: Phase,
+    package: PackageKey,
+}
+
+/// Runs all jobs; returns the packages that failed.
+async fn run(
+    work: &Arc<Work>,
+    request: &BuildRequest,
+    jobs: NonZeroUsize,
+    reporter: &dyn Reporter,
+) -> Result<BTreeSet<PackageKey>, Error> {
+    let (list, nodes) = jobs_of(&work.plan, &request.build, &request.test)?;
+    let mut schedule = Schedule::new(nodes, jobs);
+    let mut failed = BTreeSet::new();
+    let mut settled = BTreeSet::new();
+    let mut tasks = JoinSet::new();
+    let mut running = HashMap::new();
+    loop {
+        match schedule.next() {
+            Step::Start(node) => {
+                let Job { phase, package } = list[node].clone();
+                let log = log_of(&package)?;
+                reporter.report(BuildEvent::Started {
+                    package,
+                    phase,
+                    log,
+                });
+                let handle = tasks.spawn(Arc::clone(work).job(list[node].clone()));
+                running.insert(handle.id(), node);
+            }
+            Step::Blocked(node, by) => {
+                let package = &list[node].package;
+                // A package whose build failed or is blocked has been reported; its tests are silent.
+                if settled.insert(package.clone()) {
+                    let by: BTreeSet<_> = by
+                        .into_iter()
+                        .map(|node| list[node].package.clone())
+                        .collect();
+                    reporter.report(BuildEvent::Blocked {
+                        package: package.clone(),
+                        by: by.into_iter().collect(),
+                    });
+                }
+            }
+            Step::Wait => {
+                let Some(ended) = tasks.join_next_with_id().await else {
+                    break;
+                };
+                let (id, event) = match ended {
+                    Ok((id, event)) => (id, Ok(event)),
+                    Err(error) => (error.id(), Err(error)),
+                };
+                let Some(node) = running.remove(&id) else {
+                    break;
+                };
+                let Job { phase, package } = list[node].clone();
+                let event = match event {
+                    Ok(event) => event,
+                    Err(error) => {
+                        let failure = failure::plain(
+                            "panicked",
+                            format!("rattler-build panicked on `{}`: {error}", package.file),
+                        );
+                        let log = Some(log_of(&package)?);
+                        BuildEvent::Failed {
+                            package: package.clone(),
+                            phase,
+                            failure,
+                            log,
+                            tail: Vec::new(),
+                        }
+                    }
+                };
+                let succeeded = !matches!(event, BuildEvent::Failed { .. });
+                if !succeeded {
+                    settled.insert(package.clone());
+                    failed.insert(package);
+                }
+                reporter.report(event);
+                schedule.finish(node, succeeded);
+            }
+            Step::Done => break,
+        }
+    }
+    Ok(failed)
+}
+
+/// The jobs in the plan's build order, each package's tests right after its build.
+fn jobs_of(
+    plan: &Plan,
+    build: &BTreeSet<PackageKey>,
+    test: &BTreeSet<PackageKey>,
+) -> Result<(Vec<Job>, Vec<Node>), Error> {
+    let mut list = Vec::new();
+    for package in plan.build_order()? {
+        for (phase, wanted) in [
+            (Phase::Build, build.contains(&package)),
+            (
+                Phase::Test,
+                build.contains(&package) || test.contains(&package),
+            ),
+        ] {
+            if wanted {
+                list.push(Job {
+                    phase,
+                    package: package.clone(),
+                });
+            }
+        }
+    }
+    let places: HashMap<_, _> = list
+        .iter()
+        .enumerate()
+        .map(|(node, job)| (job, node))
+        .collect();
+    let place = |phase, package: &PackageKey| {
+        places
+            .get(&Job {
+                phase,
+                package: package.clone(),
+            })
+            .copied()
+    };
+    let nodes = list
+        .iter()
+        .map(|job| {
+            let Some(planned) = plan.package(&job.package) else {
+                return Node::default();
+            };
+            let upon = match job.phase {
+                Phase::Build => &planned.builds_on,
+                _ => &planned.test_needs,
+            };
+            let own = (job.phase == Phase::Test).then_some(&job.package);
+            Node {
+                needs: upon
+                    .iter()
+                    .chain(own)
+                    .filter_map(|package| place(Phase::Build, package))
+                    .collect(),
+                doubts: upon
+                    .iter()
+                    .filter(|&package| *package != job.package)
+                    .filter_map(|package| place(Phase::Test, package))
+                    .collect(),
+                folder: (job.phase == Phase::Build).then(|| planned.build_folder.clone()),
+            }
+        })
+        .collect();
+    Ok((list, nodes))
+}
+
+impl Work {
+    /// Does one job, whose lines go to the log of its package. Says what came of it.
+    async fn job(self: Arc<Self>, job: Job) -> BuildEvent {
+        let Job { phase, package } = job;
+        let begin = if phase == Phase::Build {
+            Begin::Anew
+        } else {
+            Begin::Append
+        };
+        let (Some(relative), Some(output)) = (log_of(&package).ok(), self.outputs.get(&package))
+        else {
+            let failure = failure::plain("not_planned", format!("`{package}` is not in the plan"));
+            return BuildEvent::Failed {
+                package,
+                phase,
+                failure,
+                log: None,
+                tail: Vec::new(),
+            };
+        };
+        let log = match OutputLog::open(&relative.under(&self.output), begin) {
+            Ok(log) => log,
+            Err(error) => {
+                let failure = failure::io("unwritable_log", "cannot write the log", &error);
+                return BuildEvent::Failed {
+                    package,
+                    phase,
+                    failure,
+                    log: None,
+                    tail: Vec::new(),
+                };
+            }
+        };
+        let ended = match phase {
+            Phase::Build => {
+                self.build(&package, output, &relative)
+                    .with_subscriber(log.subscriber())
+                    .await
+            }
+            _ => {
+                self.test(&package, output)
+                    .with_subscriber(log.subscriber())
+                    .await
+            }
+        };
+        ended.unwrap_or_else(|Problem { phase, failure }| {
+            log.failure(&failure);
+            let failure = self.with_excerpt(&package, *failure);
+            BuildEvent::Failed {
+                package,
+                phase,
+                failure,
+                log: Some(relative),
+                tail: log.tail(),
+            }
+        })
+    }
+
+    async fn build(
+        &self,
+        package: &PackageKey,
+        output: &Output,
+        log: &RelativePath,
+    ) -> Result<BuildEvent, Problem> {
+        let uses_channel = self
+            .plan
+            .package(package)
+            .is_some_and(|planned| !planned.builds_on.is_empty());
+        let build_phase::Built {
+            sha256,
+            size,
+            milliseconds,
+        } = build_phase::build(
+            package,
+            output.clone(),
+            uses_channel,
+            &self.channel,
+            &self.tool,
+        )
+        .await?;
+        Ok(BuildEvent::Built {
+            package: package.clone(),
+            sha256,
+            size,
+            milliseconds,
+            log: log.clone(),
+        })
+    }
+
+    async fn test(&self, package: &PackageKey, output: &Output) -> Result<BuildEvent, Problem> {
+        let package = package.clone();
+        if let Some(reason) = test_phase::skipped(output, self.test) {
+            return Ok(BuildEvent::TestsSkipped { package, reason });
+        }
+        let milliseconds = test_phase::test(&package, output, &self.channel, &self.tool).await?;
+        Ok(BuildEvent::Tested {
+            package,
+            milliseconds,
+        })
+    }
+
+    /// Adds the place in the recipe where the output stands.
+    fn with_excerpt(&self, package: &PackageKey, failure: Failure) -> Failure {
+        let excerpt = self
+            .plan
+            .package(package)
+            .and_then(|planned| failure::excerpt(&self.root, &planned.recipe, planned.file.name()));
+        Failure {
+            excerpt: failure.excerpt.or(excerpt),
+            ..failure
+        }
+    }
+}
+
+/// `logs/<subdir>/<file>.log`
+fn log_of(package: &PackageKey) -> Result<RelativePath, Error> {
+    Ok(format!("logs/{package}.log").parse()?)
+}
+
+/// The cores for each script when `work` scripts run, `jobs` at a time: rattler-build would promise all cores to each.
+fn share(cores: NonZeroUsize, jobs: NonZeroUsize, work: usize) -> usize {
+    (cores.get() / jobs.get().min(work.max(1))).max(1)
+}
+
+/// rattler-build's configuration for the whole run. It is shared by clone: it carries the lock of the output folder.
+fn configuration(options: &BuildOptions, cpu_count: usize) -> Result<Configuration, Error> {
+    let client =
+        reqwest_client_from_auth_storage(None, Default::default(), None).map_err(|source| {
+            Error::Credentials {
+                source: Box::new(source),
+            }
+        })?;
+    let hidden =
+        indicatif::MultiProgress::with_draw_target(indicatif::ProgressDrawTarget::hidden());
+    let mut tool = Configuration::builder()
+        .with_reqwest_client(client)
+        .with_logging_output_handler(LoggingOutputHandler::default().with_multi_progress(hidden))
+        .with_keep_build(options.keep_build)
+        .with_compression_threads(options.compression_threads)
+        .with_io_concurrency_limit(options.io_concurrency.map(NonZeroUsize::get))
+        .with_channel_priority(options.channel_priority.into())
+        .with_error_prefix_in_binary(options.error_prefix_in_binary)
+        .with_allow_symlinks_on_windows(options.allow_symlinks_on_windows)
+        .finish();
+    // A CPU_COUNT of the user's own is rattler-build's to read.
+    if std::env::var_os("CPU_COUNT").is_none() {
+        tool.jobserver = Some(JobserverEnv {
+            makeflags: String::new(),
+            cpu_count: Some(cpu_count),
+        });
+    }
+    Ok(tool)
+}
