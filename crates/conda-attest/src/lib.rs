@@ -1,1 +1,39 @@
-//! Under construction.
+//! Sign and verify publish attestations of conda packages (CEP-27), many at once.
+//!
+//! [`sign`] attests a batch of packages under one short-lived certificate; a [`Verifier`] judges
+//! attestations by the rules of Sigstore, of CEP-27 and of a [`Policy`]; [`inspect`] shows what one
+//! says. What is believed comes from a [`Trust`], who signs from an [`IdentitySource`].
+//!
+//! The cryptography is that of the `sigstore-*` crates. Added here is what they leave to their
+//! callers: one certificate for many statements, time limits and repetition, the rules about
+//! package and channel, and the strictness about everything in a bundle that nobody signed.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod bundle;
+mod certificate;
+mod error;
+mod http;
+mod identity;
+mod inspect;
+mod package;
+mod policy;
+mod report;
+mod retry;
+mod sign;
+mod source;
+mod trust;
+mod verdict;
+mod verify;
+mod write;
+
+pub use bundle::bundles_in;
+pub use error::Error;
+pub use identity::{ActionsEndpoint, IdentitySource, IdentityToken};
+pub use inspect::{Inspection, LogEntry, SigningTime, inspect};
+pub use package::{Package, PackageFile};
+pub use policy::{GITHUB_ISSUER, Github, Matcher, Policy, WholeRegex};
+pub use report::{Event, Reporter};
+pub use sign::{SignOptions, Signed, sign};
+pub use trust::{PUBLIC_AUDIENCE, SANDBOX_MARK, Trust};
+pub use verdict::{Check, CheckName, Evidence, Outcome, Verdict};
+pub use verify::Verifier;

@@ -1,0 +1,238 @@
+use serde_json::value::RawValue;
+use sigstore_crypto::{CertificateInfo, parse_certificate_info};
+use sigstore_trust_root::TrustedRoot;
+use sigstore_types::bundle::{MediaType, VerificationMaterialContent};
+use sigstore_types::{Bundle, DsseEnvelope, KindVersion, SignatureContent, TransparencyLogEntry};
+
+use crate::Error;
+use crate::verdict::Refusal;
+
+/// A bundle with one certificate, log entry and timestamp has 10 kilobytes.
+const MAX_BUNDLE: usize = 1 << 20;
+/// As rattler's limit for a sidecar.
+const MAX_FILE: usize = 4 << 20;
+const MAX_BUNDLES: usize = 1000;
+const MAX_LOG_ENTRIES: usize = 8;
+const MAX_TIMESTAMPS: usize = 8;
+const MAX_CERTIFICATES: usize = 8;
+
+/// The bundles in a file: a JSON object, JSON lines, or a JSON array as in a channel's `.sigs`
+/// sidecar (CEP-50). Each keeps the bytes it has there; nothing is judged but that they are JSON
+/// objects.
+///
+/// # Errors
+/// When the bytes are anything else, larger than 4 MiB, or more than 1000 bundles.
+pub fn bundles_in(bytes: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+    let invalid = |reason: String| Error::Bundle { reason };
+    if bytes.len() > MAX_FILE {
+        return Err(invalid(format!("larger than {MAX_FILE} bytes")));
+    }
+    let mut bundles = Vec::new();
+    for value in serde_json::Deserializer::from_slice(bytes).into_iter::<&RawValue>() {
+        let text = value.map_err(|error| invalid(error.to_string()))?.get();
+        if text.starts_with('[') && bundles.is_empty() {
+            let elements: Vec<&RawValue> =
+                serde_json::from_str(text).map_err(|error| invalid(error.to_string()))?;
+            bundles.extend(elements.into_iter().map(RawValue::get));
+        } else {
+            bundles.push(text);
+        }
+    }
+    if bundles.is_empty() || bundles.len() > MAX_BUNDLES {
+        return Err(invalid(format!(
+            "expected 1 to {MAX_BUNDLES} bundles, found {}",
+            bundles.len()
+        )));
+    }
+    if let Some(other) = bundles.iter().find(|text| !text.starts_with('{')) {
+        return Err(invalid(format!(
+            "expected JSON objects, found `{}`",
+            cep27::printable(other)
+        )));
+    }
+    Ok(bundles
+        .into_iter()
+        .map(|text| text.as_bytes().to_vec())
+        .collect())
+}
+
+/// A bundle of the one shape that is judged: a DSSE envelope around an in-toto statement, signed
+/// with a certificate.
+pub(crate) struct Parsed {
+    pub(crate) bundle: Bundle,
+    pub(crate) certificate: CertificateInfo,
+}
+
+impl Parsed {
+    /// Reads a bundle strictly: no duplicate keys, no trailing data, nothing in excess.
+    pub(crate) fn from_json(json: &[u8]) -> Result<Self, Refusal> {
+        let refuse = |message: String| Refusal::new("malformed", message);
+        if json.len() > MAX_BUNDLE {
+            return Err(refuse(format!("larger than {MAX_BUNDLE} bytes")));
+        }
+        cep27::check_json(json).map_err(|violations| refuse(crate::trust::list(&violations)))?;
+        let text = std::str::from_utf8(json).map_err(|error| refuse(error.to_string()))?;
+        let bundle = Bundle::from_json(text).map_err(|error| refuse(error.to_string()))?;
+
+        let media_type = bundle.media_type();
+        let certificates = match &bundle.verification_material.content {
+            VerificationMaterialContent::Certificate(_) if media_type == MediaType::Bundle0_3 => 1,
+            VerificationMaterialContent::X509CertificateChain { certificates }
+                if media_type != MediaType::Bundle0_3 =>
+            {
+                certificates.len()
+            }
+            VerificationMaterialContent::PublicKey(_) => {
+                return Err(refuse(
+                    "signed with a key, expected a certificate".to_owned(),
+                ));
+            }
+            _ => {
+                return Err(refuse(format!(
+                    "a bundle of type {media_type} has its certificate in another form"
+                )));
+            }
+        };
+        let material = &bundle.verification_material;
+        let stamps = material
+            .timestamp_verification_data
+            .rfc3161_timestamps
+            .len();
+        for (what, count, limit) in [
+            ("certificates", certificates, MAX_CERTIFICATES),
+            ("log entries", material.tlog_entries.len(), MAX_LOG_ENTRIES),
+            ("timestamps", stamps, MAX_TIMESTAMPS),
+        ] {
+            if count > limit {
+                return Err(refuse(format!(
+                    "expected at most {limit} {what}, found {count}"
+                )));
+            }
+        }
+        let envelope = envelope(&bundle)
+            .ok_or_else(|| refuse("expected a DSSE envelope, found a bare signature".to_owned()))?;
+        if envelope.payload_type != cep27::DSSE_PAYLOAD_TYPE {
+            return Err(refuse(format!(
+                "expected payload type `{}`, found `{}`",
+                cep27::DSSE_PAYLOAD_TYPE,
+                cep27::printable(&envelope.payload_type)
+            )));
+        }
+        // It names a key, and the key here is the certificate's: nothing to name, nothing signed.
+        if !envelope.signature.keyid.is_empty() {
+            return Err(refuse(
+                "the signature has a key id beside its certificate".to_owned(),
+            ));
+        }
+        let leaf = bundle
+            .signing_certificate()
+            .ok_or_else(|| refuse("there is no certificate".to_owned()))?;
+        let certificate = parse_certificate_info(leaf)
+            .map_err(|error| Refusal::new("malformed_certificate", error.to_string()))?;
+        Ok(Self {
+            certificate,
+            bundle,
+        })
+    }
+
+    /// The statement as it was signed.
+    pub(crate) fn statement(&self) -> &[u8] {
+        envelope(&self.bundle).map_or(&[], |envelope| envelope.payload.as_bytes())
+    }
+
+    pub(crate) fn log_entries(&self) -> &[TransparencyLogEntry] {
+        &self.bundle.verification_material.tlog_entries
+    }
+
+    /// The index of the entry in its log, as far as it is authenticated: by the inclusion proof
+    /// (Rekor v2), or by the signed promise (Rekor v1, which counts over all its shards).
+    pub(crate) fn log_index(&self) -> Option<u64> {
+        self.log_entries()
+            .iter()
+            .find(|entry| is_v2(entry) || entry.inclusion_promise.is_some())
+            .map(|entry| entry.log_index.get())
+    }
+
+    /// What sigstore-verify leaves open about the log: it is content with *one* proved entry, and
+    /// ignores the fields that a Rekor v2 entry repeats or does not need.
+    pub(crate) fn check_log(&self, root: &TrustedRoot) -> Result<(), Refusal> {
+        if self.log_entries().is_empty() {
+            return Err(Refusal::new(
+                "not_logged",
+                "there is no log entry".to_owned(),
+            ));
+        }
+        self.log_entries()
+            .iter()
+            .try_for_each(|entry| check_entry(entry, root))
+    }
+}
+
+fn check_entry(entry: &TransparencyLogEntry, root: &TrustedRoot) -> Result<(), Refusal> {
+    let refuse = |code, message: &str| Err(Refusal::new(code, message.to_owned()));
+    let Some(proof) = &entry.inclusion_proof else {
+        return refuse("no_inclusion_proof", "a log entry has no inclusion proof");
+    };
+    let Some(checkpoint) = proof.checkpoint.checkpoint() else {
+        return refuse("no_checkpoint", "an inclusion proof has no checkpoint");
+    };
+    if !matches!(
+        entry.kind_version,
+        KindVersion::DsseV001 | KindVersion::IntotoV002 | KindVersion::HashedRekordV002
+    ) {
+        return refuse(
+            "entry_kind",
+            "the kind of a log entry is not one for statements",
+        );
+    }
+    let log_id = entry.log_id.key_id.as_bytes();
+    if !root
+        .tlogs
+        .iter()
+        .any(|log| log.log_id.key_id.as_bytes() == log_id)
+    {
+        return refuse("unknown_log", "a log entry names a log that is not trusted");
+    }
+    let signed_by_log = checkpoint
+        .signatures()
+        .iter()
+        .any(|signature| log_id.starts_with(signature.key_id.as_slice()));
+    if !signed_by_log {
+        return refuse(
+            "unknown_log",
+            "the checkpoint is not signed by the log of the entry",
+        );
+    }
+    if proof.tree_size != checkpoint.tree_size() || proof.root_hash != *checkpoint.root_hash() {
+        return refuse(
+            "proof_mismatch",
+            "an inclusion proof and its checkpoint are of different trees",
+        );
+    }
+    if is_v2(entry) {
+        if proof.log_index != entry.log_index {
+            return refuse(
+                "log_index",
+                "a log entry and its inclusion proof differ in their index",
+            );
+        }
+        if entry.integrated_time.is_some() || entry.inclusion_promise.is_some() {
+            return refuse(
+                "unsigned_time",
+                "a Rekor v2 entry has a time or promise nobody signed",
+            );
+        }
+    }
+    Ok(())
+}
+
+fn is_v2(entry: &TransparencyLogEntry) -> bool {
+    entry.kind_version == KindVersion::HashedRekordV002
+}
+
+fn envelope(bundle: &Bundle) -> Option<&DsseEnvelope> {
+    match &bundle.content {
+        SignatureContent::DsseEnvelope(envelope) => Some(envelope),
+        _ => None,
+    }
+}

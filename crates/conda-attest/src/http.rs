@@ -1,0 +1,96 @@
+//! What all requests have in common: time limits, no redirects, no proxy to this machine.
+
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use reqwest::{Client, RequestBuilder, redirect};
+use url::Url;
+
+use crate::Error;
+use crate::trust::is_loopback;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Rekor v2 answers when a checkpoint covers the entry, which may take 20 seconds.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A client for one service.
+///
+/// It follows no redirect, as the request may carry a token; and it reaches loopback directly, as a
+/// proxy would take a rehearsal off this machine.
+pub(crate) fn client(url: &Url) -> Result<Client, Error> {
+    let mut builder = Client::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(REQUEST_TIMEOUT)
+        .redirect(redirect::Policy::none())
+        .user_agent(concat!("conda-release/", env!("CARGO_PKG_VERSION")));
+    if is_loopback(url) {
+        builder = builder.no_proxy();
+    }
+    builder.build().map_err(|error| Error::Service {
+        service: "http client",
+        url: without_query(url),
+        reason: chain(&error),
+        transient: false,
+    })
+}
+
+/// Sends a request and reads an answer of at most `limit` bytes.
+pub(crate) async fn send(
+    request: RequestBuilder,
+    service: &'static str,
+    url: &Url,
+    limit: usize,
+) -> Result<Vec<u8>, Error> {
+    let failed = |reason: String, transient| Error::Service {
+        service,
+        url: without_query(url),
+        reason,
+        transient,
+    };
+    let lost = |error: reqwest::Error| failed(chain(&error.without_url()), true);
+    let response = request.send().await.map_err(lost)?;
+    let status = response.status();
+    if !status.is_success() {
+        return Err(failed(
+            format!("HTTP {status}"),
+            is_transient(status.as_u16()),
+        ));
+    }
+    let mut body = Vec::new();
+    let mut chunks = response.bytes_stream();
+    while let Some(chunk) = chunks.next().await {
+        body.extend_from_slice(&chunk.map_err(lost)?);
+        if body.len() > limit {
+            return Err(failed(
+                format!("answered with more than {limit} bytes"),
+                false,
+            ));
+        }
+    }
+    Ok(body)
+}
+
+/// Whether a status tells that the same request may succeed later.
+pub(crate) fn is_transient(status: u16) -> bool {
+    matches!(status, 408 | 425 | 429 | 500..=599)
+}
+
+/// A URL for messages: its query may hold a capability.
+pub(crate) fn without_query(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    url.to_string()
+}
+
+/// An error with its causes; reqwest's own text names only the outermost.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,331 @@
+use std::path::Path;
+
+use cep27::Sha256;
+use serde_json::Value;
+use sha2::Digest as _;
+use sigstore_trust_root::{SigningConfig, TrustedRoot};
+use url::{Host, Url};
+
+use crate::Error;
+
+/// What stands in the certificates and the trusted root of a rehearsal's Sigstore, and in no other.
+///
+/// It equals `sigstore_sandbox::MARK`; a test holds the two together, as this crate must not
+/// depend on the sandbox.
+pub const SANDBOX_MARK: &str = "conda-release sandbox - NOT FOR PRODUCTION";
+
+/// The audience of identity tokens for the public Sigstore instances.
+pub const PUBLIC_AUDIENCE: &str = "sigstore";
+
+/// A trust configuration is a few kilobytes; the public one, with its history, less than 64.
+const MAX_SIZE: u64 = 4 << 20;
+
+/// What is believed, and who is asked to sign: a trusted root, and where a signing configuration is
+/// known, the services of that Sigstore instance.
+#[derive(Clone)]
+pub struct Trust {
+    name: String,
+    root: TrustedRoot,
+    root_sha256: Sha256,
+    signing: Option<SigningConfig>,
+    audience: String,
+}
+
+impl Trust {
+    /// Reads a `trust_config.json` (trusted root and signing configuration together, as
+    /// sigstore-python's `--trust-config`), or a `trusted_root.json` with an optional
+    /// `signing_config.json`.
+    ///
+    /// # Errors
+    /// When a file cannot be read, is not strict JSON, or is not what it should be.
+    pub fn from_file(path: &Path, signing_config: Option<&Path>) -> Result<Self, Error> {
+        let config = read(path, "trust configuration")?;
+        let (root, inner_signing) = match config.get("trustedRoot") {
+            Some(root) => (root.clone(), config.get("signingConfig").cloned()),
+            None => (config, None),
+        };
+        let signing = match signing_config {
+            Some(path) => Some((path, read(path, "signing configuration")?)),
+            None => inner_signing.map(|value| (path, value)),
+        };
+        let signing = signing
+            .map(|(path, value)| {
+                SigningConfig::from_json(&value.to_string())
+                    .map_err(|error| unusable(path, "signing configuration", error))
+            })
+            .transpose()?;
+        let name = path.display().to_string();
+        Self::new(name, &root, signing).map_err(|error| unusable(path, "trusted root", error))
+    }
+
+    /// Trusts a `trusted_root.json` at hand, such as those embedded in `sigstore-trust-root`; it
+    /// can verify but not sign.
+    ///
+    /// # Errors
+    /// When the text is not a trusted root.
+    pub fn from_root_json(name: &str, json: &str) -> Result<Self, Error> {
+        let path = Path::new(name);
+        let root = cep27::check_json(json.as_bytes())
+            .map_err(|violations| unusable(path, "trusted root", list(&violations)))?;
+        Self::new(name.to_owned(), &root, None)
+            .map_err(|error| unusable(path, "trusted root", error))
+    }
+
+    fn new(
+        name: String,
+        root: &Value,
+        signing: Option<SigningConfig>,
+    ) -> Result<Self, Box<dyn std::error::Error>> {
+        let mut canonical = Vec::new();
+        write_canonical(root, &mut canonical)?;
+        let root = TrustedRoot::from_json(&root.to_string())?;
+        // The verifier refuses malformed and duplicate keys; better here than when the first
+        // package has been built.
+        sigstore_verify::Verifier::new(&root)?;
+        Ok(Self {
+            name,
+            root,
+            root_sha256: Sha256::from_bytes(sha2::Sha256::digest(&canonical).into()),
+            signing,
+            audience: PUBLIC_AUDIENCE.to_owned(),
+        })
+    }
+
+    /// The same trust under a name for people: `public-good` rather than a path.
+    #[must_use]
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// The audience that identity tokens for this instance carry; `sigstore` unless set.
+    #[must_use]
+    pub fn with_audience(mut self, audience: impl Into<String>) -> Self {
+        self.audience = audience.into();
+        self
+    }
+
+    /// What this trust material is called.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The SHA-256 of the trusted root in canonical form (keys sorted, no white space): equal for
+    /// equal roots, however they are written down.
+    #[must_use]
+    pub fn root_sha256(&self) -> Sha256 {
+        self.root_sha256
+    }
+
+    /// The audience that identity tokens for this instance must have.
+    #[must_use]
+    pub fn audience(&self) -> &str {
+        &self.audience
+    }
+
+    /// Whether this is a rehearsal's instance.
+    ///
+    /// The mark is also sought in the certificates themselves, so that editing the readable part
+    /// of the root cannot hide it.
+    #[must_use]
+    pub fn is_sandbox(&self) -> bool {
+        let mark = SANDBOX_MARK.as_bytes();
+        let authorities = self
+            .root
+            .certificate_authorities
+            .iter()
+            .map(|ca| (&ca.subject, &ca.cert_chain))
+            .chain(
+                self.root
+                    .timestamp_authorities
+                    .iter()
+                    .map(|tsa| (&tsa.subject, &tsa.cert_chain)),
+            );
+        authorities.into_iter().any(|(subject, chain)| {
+            let readable = [&subject.organization, &subject.common_name];
+            readable
+                .into_iter()
+                .flatten()
+                .any(|text| text.contains(SANDBOX_MARK))
+                || chain.certificates.iter().any(|certificate| {
+                    let der = certificate.raw_bytes.as_bytes();
+                    der.windows(mark.len()).any(|window| window == mark)
+                })
+        })
+    }
+
+    pub(crate) fn root(&self) -> &TrustedRoot {
+        &self.root
+    }
+
+    pub(crate) fn signing(&self) -> Result<&SigningConfig, Error> {
+        self.signing.as_ref().ok_or_else(|| Error::NoSigningConfig {
+            trust: self.name.clone(),
+        })
+    }
+
+    /// Whether a token with this trust's audience may be sent to `url`: one for `sigstore` goes to
+    /// the public instances and to loopback alone.
+    pub(crate) fn check_audience(&self, url: &Url) -> Result<(), Error> {
+        let public = url
+            .host_str()
+            .is_some_and(|host| host.ends_with(".sigstore.dev") || host.ends_with(".sigstage.dev"));
+        if self.audience == PUBLIC_AUDIENCE && !public && !is_loopback(url) {
+            return Err(Error::SharedAudience {
+                url: url.to_string(),
+            });
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Trust {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Trust")
+            .field("name", &self.name)
+            .field("root_sha256", &self.root_sha256)
+            .field("audience", &self.audience)
+            .field("signs", &self.signing.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether a URL leads to this machine: only then may it be plain http.
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+/// Parses a service's URL and refuses what could be read on the way.
+pub(crate) fn secure_url(service: &'static str, text: &str) -> Result<Url, Error> {
+    match Url::parse(text) {
+        Ok(url) if url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url)) => {
+            Ok(url)
+        }
+        _ => Err(Error::Insecure {
+            service,
+            url: text.to_owned(),
+        }),
+    }
+}
+
+fn read(path: &Path, what: &'static str) -> Result<Value, Error> {
+    let bytes = crate::package::read_capped(path, MAX_SIZE)?;
+    cep27::check_json(&bytes).map_err(|violations| unusable(path, what, list(&violations)))
+}
+
+fn unusable(path: &Path, what: &'static str, reason: impl std::fmt::Display) -> Error {
+    Error::Trust {
+        path: path.to_owned(),
+        what,
+        reason: reason.to_string(),
+    }
+}
+
+pub(crate) fn list(violations: &[cep27::Violation]) -> String {
+    let all: Vec<String> = violations.iter().map(ToString::to_string).collect();
+    all.join("; ")
+}
+
+/// JSON with sorted keys and without white space.
+fn write_canonical(value: &Value, out: &mut Vec<u8>) -> serde_json::Result<()> {
+    match value {
+        Value::Object(members) => {
+            let mut members: Vec<_> = members.iter().collect();
+            members.sort_by_key(|(key, _)| *key);
+            out.push(b'{');
+            for (index, (key, value)) in members.into_iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                serde_json::to_writer(&mut *out, key)?;
+                out.push(b':');
+                write_canonical(value, out)?;
+            }
+            out.push(b'}');
+        }
+        Value::Array(elements) => {
+            out.push(b'[');
+            for (index, element) in elements.iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                write_canonical(element, out)?;
+            }
+            out.push(b']');
+        }
+        scalar => serde_json::to_writer(&mut *out, scalar)?,
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_of_a_root_does_not_depend_on_its_layout() {
+        let root = sigstore_trust_root::SIGSTORE_PRODUCTION_TRUSTED_ROOT;
+        let value: Value = serde_json::from_str(root).unwrap();
+        let pretty = serde_json::to_string_pretty(&value).unwrap();
+        let one = Trust::from_root_json("one", root).unwrap();
+        let other = Trust::from_root_json("other", &pretty).unwrap();
+        assert_eq!(one.root_sha256(), other.root_sha256());
+        assert!(!one.is_sandbox());
+        let staging =
+            Trust::from_root_json("s", sigstore_trust_root::SIGSTORE_STAGING_TRUSTED_ROOT).unwrap();
+        assert_ne!(one.root_sha256(), staging.root_sha256());
+    }
+
+    #[test]
+    fn a_public_token_goes_to_public_instances_and_loopback_only() {
+        let trust =
+            Trust::from_root_json("t", sigstore_trust_root::SIGSTORE_PRODUCTION_TRUSTED_ROOT)
+                .unwrap();
+        let url = |text: &str| Url::parse(text).unwrap();
+        for allowed in [
+            "https://fulcio.sigstore.dev",
+            "https://fulcio.sigstage.dev",
+            "http://127.0.0.1:8080",
+            "http://[::1]:1",
+            "http://localhost",
+        ] {
+            trust.check_audience(&url(allowed)).unwrap();
+        }
+        for refused in [
+            "https://fulcio.acme.example",
+            "https://sigstore.dev.example",
+            "https://evilsigstore.dev",
+            "https://127.0.0.1.nip.io",
+        ] {
+            assert_eq!(
+                trust.check_audience(&url(refused)).unwrap_err().code(),
+                "shared_audience"
+            );
+            trust
+                .clone()
+                .with_audience("acme")
+                .check_audience(&url(refused))
+                .unwrap();
+        }
+    }
+
+    #[test]
+    fn plain_http_is_for_loopback_only() {
+        for refused in [
+            "http://example.org",
+            "ftp://127.0.0.1",
+            "file:///x",
+            "nonsense",
+        ] {
+            assert!(secure_url("log", refused).is_err(), "{refused}");
+        }
+        secure_url("log", "https://example.org").unwrap();
+        secure_url("log", "http://127.0.0.1:1").unwrap();
+    }
+}

@@ -1,0 +1,187 @@
+use std::fmt;
+
+use release_manifest::Timestamp;
+use serde::Serialize;
+
+/// What came out of verifying one attestation of one package.
+#[derive(Clone, Debug, Serialize)]
+pub struct Verdict {
+    /// Every check, in the order in which they are listed by [`CheckName`].
+    pub checks: Vec<Check>,
+    /// What the attestation proves; absent unless it is intact and logged.
+    pub signed: Option<Evidence>,
+    /// The rules of CEP-27 that the statement breaks.
+    pub violations: Vec<cep27::Violation>,
+}
+
+impl Verdict {
+    /// Whether every check passed.
+    #[must_use]
+    pub fn passed(&self) -> bool {
+        self.checks
+            .iter()
+            .all(|check| matches!(check.result, Outcome::Passed))
+    }
+
+    /// The first check that failed.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Check> {
+        self.checks
+            .iter()
+            .find(|check| matches!(check.result, Outcome::Failed { .. }))
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.failure() {
+            None => f.write_str("verified"),
+            Some(Check {
+                name,
+                result: Outcome::Failed { message, .. },
+                ..
+            }) => {
+                write!(f, "{name}: {message}")
+            }
+            Some(check) => f.write_str(check.name),
+        }
+    }
+}
+
+/// One named check of a verdict.
+#[derive(Clone, Debug, Serialize)]
+pub struct Check {
+    /// A stable, machine-readable name.
+    pub code: &'static str,
+    /// The name for people.
+    pub name: &'static str,
+    /// How it went.
+    pub result: Outcome,
+}
+
+/// How a check went.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// It holds.
+    Passed,
+    /// It does not hold.
+    Failed {
+        /// A stable, machine-readable reason.
+        reason: &'static str,
+        /// What was expected and what was found.
+        message: String,
+    },
+    /// It could not be judged, since another check failed.
+    Skipped,
+}
+
+/// What is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckName {
+    /// The file can be read and has the hash that was recorded.
+    Package,
+    /// The bundle is one, in every detail.
+    Bundle,
+    /// A trusted clock says when it was signed.
+    Time,
+    /// The certificate comes from a trusted authority, was logged, and was valid at that time.
+    Certificate,
+    /// Every log entry is proved to be in a trusted log, and is about this signature.
+    Log,
+    /// The signature over the statement verifies.
+    Signature,
+    /// The signer is one that the policy accepts.
+    Identity,
+    /// The certificate names the repository and commit that were built.
+    Source,
+    /// The statement keeps CEP-27, and is about this package and this channel.
+    Statement,
+    /// `info/index.json` inside the package says the same as its file name and folder.
+    Index,
+}
+
+impl CheckName {
+    pub(crate) fn code(self) -> &'static str {
+        match self {
+            Self::Package => "package",
+            Self::Bundle => "bundle",
+            Self::Time => "time",
+            Self::Certificate => "certificate",
+            Self::Log => "log",
+            Self::Signature => "signature",
+            Self::Identity => "identity",
+            Self::Source => "source",
+            Self::Statement => "statement",
+            Self::Index => "index",
+        }
+    }
+
+    pub(crate) fn with(self, result: Outcome) -> Check {
+        let name = match self {
+            Self::Package => "package file",
+            Self::Bundle => "bundle",
+            Self::Time => "signing time",
+            Self::Certificate => "certificate",
+            Self::Log => "transparency log",
+            Self::Signature => "signature",
+            Self::Identity => "identity",
+            Self::Source => "source",
+            Self::Statement => "CEP-27 statement",
+            Self::Index => "index.json",
+        };
+        Check {
+            code: self.code(),
+            name,
+            result,
+        }
+    }
+}
+
+/// What an attestation proves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Evidence {
+    /// Who signed: the subject alternative name of the certificate.
+    pub identity: String,
+    /// Who vouches for the identity.
+    pub issuer: String,
+    /// The index of the entry in its log, where it is authenticated.
+    pub log_index: Option<u64>,
+    /// When, by the earliest trusted clock.
+    pub signed_at: Timestamp,
+    /// The end of the certificate.
+    pub certificate_not_after: Timestamp,
+    /// The channel that the package was attested for.
+    pub target_channel: Option<String>,
+}
+
+/// Why a check failed.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal {
+    pub(crate) reason: &'static str,
+    pub(crate) message: String,
+}
+
+impl Refusal {
+    pub(crate) fn new(reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+        }
+    }
+}
+
+impl From<&crate::Error> for Refusal {
+    fn from(error: &crate::Error) -> Self {
+        Self::new(error.code(), error.to_string())
+    }
+}
+
+impl From<Result<(), Refusal>> for Outcome {
+    fn from(result: Result<(), Refusal>) -> Self {
+        match result {
+            Ok(()) => Self::Passed,
+            Err(Refusal { reason, message }) => Self::Failed { reason, message },
+        }
+    }
+}

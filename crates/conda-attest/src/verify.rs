@@ -1,0 +1,315 @@
+use cep27::Expected;
+use release_manifest::{Source, Timestamp};
+use sigstore_crypto::CertificateInfo;
+use sigstore_types::Sha256Hash;
+use sigstore_verify::{
+    CertificateError, Error as Sigstore, TimestampError, TransparencyLogError, VerificationPolicy,
+};
+
+use crate::bundle::Parsed;
+use crate::package::Contents;
+use crate::verdict::{CheckName, Evidence, Outcome, Refusal};
+use crate::{Error, Package, Policy, Trust, Verdict, source};
+
+/// Judges attestations by one trusted root.
+///
+/// Its trust material is prepared once; a verifier can be shared between threads and judges a
+/// bundle in a millisecond or two, and a package in the time it takes to hash it.
+pub struct Verifier {
+    inner: sigstore_verify::Verifier,
+    trust: Trust,
+    source: Option<Source>,
+}
+
+/// The checks that are sigstore-verify's, in its order.
+const CRYPTOGRAPHIC: [CheckName; 4] = [
+    CheckName::Time,
+    CheckName::Certificate,
+    CheckName::Log,
+    CheckName::Signature,
+];
+
+impl Verifier {
+    /// Prepares the keys and certificates of a trusted root.
+    ///
+    /// # Errors
+    /// When one of them is unusable.
+    pub fn new(trust: &Trust) -> Result<Self, Error> {
+        let inner = sigstore_verify::Verifier::new(trust.root()).map_err(|error| Error::Trust {
+            path: trust.name().into(),
+            what: "trusted root",
+            reason: error.to_string(),
+        })?;
+        Ok(Self {
+            inner,
+            trust: trust.clone(),
+            source: None,
+        })
+    }
+
+    /// Also checks that a certificate which names its source (.12, .13) names this one.
+    #[must_use]
+    pub fn with_source(mut self, source: Source) -> Self {
+        self.source = Some(source);
+        self
+    }
+
+    /// Judges one bundle for one package.
+    ///
+    /// Without `channel` the attested channel is not compared with anything. Every check that can
+    /// be judged is, also after another has failed.
+    pub fn verify(
+        &self,
+        package: impl Into<Package>,
+        bundle: &[u8],
+        policy: &Policy,
+        channel: Option<&str>,
+    ) -> Verdict {
+        let package = package.into();
+        let contents = Contents::read(&package.path, package.file.format());
+        self.judge(&package, contents.as_ref(), bundle, policy, channel)
+    }
+
+    /// Judges one bundle for a package that has been read already.
+    pub(crate) fn judge(
+        &self,
+        package: &Package,
+        contents: Result<&Contents, &Error>,
+        bundle: &[u8],
+        policy: &Policy,
+        channel: Option<&str>,
+    ) -> Verdict {
+        let mut verdict = Verdict {
+            checks: Vec::new(),
+            signed: None,
+            violations: Vec::new(),
+        };
+        let mut note =
+            |check: CheckName, outcome: Outcome| verdict.checks.push(check.with(outcome));
+
+        note(CheckName::Package, check_package(package, contents).into());
+        let parsed = match Parsed::from_json(bundle) {
+            Ok(parsed) => {
+                note(CheckName::Bundle, Outcome::Passed);
+                Some(parsed)
+            }
+            Err(refusal) => {
+                note(CheckName::Bundle, Err(refusal).into());
+                None
+            }
+        };
+
+        let cryptography = match (&parsed, contents) {
+            (Some(parsed), Ok(contents)) => Some(self.check_cryptography(parsed, contents)),
+            _ => None,
+        };
+        let proved = match &cryptography {
+            Some(Ok(proved)) => Some(proved),
+            _ => None,
+        };
+        let blamed = cryptography
+            .as_ref()
+            .and_then(|result| result.as_ref().err());
+        for check in CRYPTOGRAPHIC {
+            note(
+                check,
+                match (proved, blamed) {
+                    (Some(_), _) => Outcome::Passed,
+                    (None, Some((blamed, refusal))) if *blamed == check => {
+                        Err(refusal.clone()).into()
+                    }
+                    _ => Outcome::Skipped,
+                },
+            );
+        }
+
+        // Claims of a certificate that is not proved to be genuine are not worth a comparison.
+        let certificate = proved.map(|proved| &proved.certificate);
+        note(
+            CheckName::Identity,
+            match certificate {
+                Some(certificate) => policy.check(certificate).into(),
+                None => Outcome::Skipped,
+            },
+        );
+        if let Some(source) = &self.source {
+            note(
+                CheckName::Source,
+                match certificate {
+                    Some(certificate) => source::check(source, &certificate.ci_claims).into(),
+                    None => Outcome::Skipped,
+                },
+            );
+        }
+
+        let mut target_channel = None;
+        let mut violations = Vec::new();
+        note(
+            CheckName::Statement,
+            match (&parsed, contents, blamed) {
+                (Some(parsed), Ok(contents), blamed) => {
+                    let expected = Expected {
+                        file: &package.file,
+                        sha256: contents.sha256,
+                        channel,
+                        subdir: package.subdir,
+                    };
+                    match (
+                        cep27::validate_against(parsed.statement(), &expected),
+                        blamed,
+                    ) {
+                        (Err(found), _) => {
+                            let message = crate::trust::list(&found);
+                            violations = found;
+                            Err(Refusal::new("cep27_violation", message)).into()
+                        }
+                        (Ok(_), Some((CheckName::Statement, refusal))) => {
+                            Err(refusal.clone()).into()
+                        }
+                        (Ok(statement), _) => {
+                            target_channel = statement.target_channel;
+                            Outcome::Passed
+                        }
+                    }
+                }
+                _ => Outcome::Skipped,
+            },
+        );
+        note(
+            CheckName::Index,
+            match contents {
+                Ok(contents) => contents
+                    .check_index(&package.file, package.subdir)
+                    .map_err(|error| Refusal::from(&error))
+                    .into(),
+                Err(_) => Outcome::Skipped,
+            },
+        );
+
+        verdict.signed = parsed
+            .as_ref()
+            .zip(proved)
+            .map(|(parsed, proved)| Evidence {
+                identity: text(
+                    proved
+                        .certificate
+                        .identity
+                        .as_ref()
+                        .map(|name| name.as_str()),
+                ),
+                issuer: text(proved.certificate.issuer.as_deref()),
+                log_index: parsed.log_index(),
+                signed_at: proved.signed_at,
+                certificate_not_after: Timestamp::from_unix(
+                    proved.certificate.not_after.as_second(),
+                ),
+                target_channel,
+            });
+        verdict.violations = violations;
+        verdict
+    }
+
+    fn check_cryptography(
+        &self,
+        parsed: &Parsed,
+        contents: &Contents,
+    ) -> Result<Proved, (CheckName, Refusal)> {
+        parsed
+            .check_log(self.trust.root())
+            .map_err(|refusal| (CheckName::Log, refusal))?;
+        let digest = Sha256Hash::from(*contents.sha256.as_bytes());
+        let proof = self
+            .inner
+            // Who signed is judged by our policy, which knows more than identity and issuer.
+            .verify(digest, &parsed.bundle, &VerificationPolicy::any_identity())
+            .map_err(|error| blame(&error))?;
+        // The policy above asks for all of it; this holds against a change of the library's mind.
+        let complete =
+            proof.certificate_verified() && proof.sct_verified() && proof.tlog_verified();
+        let earliest = proof
+            .verified_timestamps()
+            .iter()
+            .min()
+            .filter(|_| complete);
+        let signed_at = earliest.ok_or_else(|| {
+            let message = "the library verified less than it was asked for";
+            (
+                CheckName::Time,
+                Refusal::new("incomplete_verification", message),
+            )
+        })?;
+        Ok(Proved {
+            certificate: parsed.certificate.clone(),
+            signed_at: Timestamp::from_unix(signed_at.as_second()),
+        })
+    }
+}
+
+/// A certificate that is genuine, and when it signed.
+struct Proved {
+    certificate: CertificateInfo,
+    signed_at: Timestamp,
+}
+
+fn check_package(package: &Package, contents: Result<&Contents, &Error>) -> Result<(), Refusal> {
+    let contents = contents.map_err(Refusal::from)?;
+    match package.sha256 {
+        Some(expected) if expected != contents.sha256 => {
+            let error = Error::Changed {
+                file: package.file.clone(),
+                expected,
+                found: contents.sha256,
+            };
+            Err(Refusal::from(&error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn text(claim: Option<&str>) -> String {
+    claim.unwrap_or_default().to_owned()
+}
+
+/// Which of our checks an error of the library belongs to.
+fn blame(error: &Sigstore) -> (CheckName, Refusal) {
+    let (check, reason) = match error {
+        Sigstore::Certificate(error) => (
+            CheckName::Certificate,
+            match error {
+                CertificateError::Malformed(_) => "malformed_certificate",
+                CertificateError::NoValidAuthority { .. } => "no_valid_authority",
+                CertificateError::NotYetValid { .. } => "certificate_not_yet_valid",
+                CertificateError::Expired { .. } => CERTIFICATE_EXPIRED,
+                CertificateError::Sct(_) => "sct",
+                _ => "untrusted_certificate",
+            },
+        ),
+        Sigstore::TransparencyLog(error) => (
+            CheckName::Log,
+            match error {
+                TransparencyLogError::UnknownLog { .. } => "unknown_log",
+                TransparencyLogError::InclusionProof(_) => "inclusion_proof",
+                TransparencyLogError::Checkpoint(_) => "checkpoint",
+                TransparencyLogError::InclusionPromise(_) => "inclusion_promise",
+                TransparencyLogError::EntryMismatch(_) => "entry_mismatch",
+                TransparencyLogError::IntegratedTime(_) => "integrated_time",
+                _ => "log_entry",
+            },
+        ),
+        Sigstore::Timestamp(error) => (
+            CheckName::Time,
+            match error {
+                TimestampError::NoVerifiedTimestamp(_) => "no_verified_time",
+                TimestampError::OutsideAuthorityValidity { .. } => "timestamp_authority_window",
+                _ => "invalid_timestamp",
+            },
+        ),
+        Sigstore::ArtifactMismatch(_) => (CheckName::Statement, "artifact_mismatch"),
+        // All else is about the shape of the bundle, or the key and the signature in it.
+        _ => (CheckName::Signature, "invalid_signature"),
+    };
+    (check, Refusal::new(reason, error.to_string()))
+}
+
+/// The reason given when a timestamp is later than the end of the certificate.
+pub(crate) const CERTIFICATE_EXPIRED: &str = "certificate_expired";
