@@ -20,6 +20,8 @@ mod channel;
 mod disk;
 mod error;
 mod file;
+#[cfg(test)]
+mod fixture;
 mod location;
 mod reader;
 mod repodata;

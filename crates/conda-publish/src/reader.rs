@@ -135,3 +135,133 @@ fn advertised(record: &Record, package: &PackageKey) -> Result<Option<Sha256>, E
             found: cep27::printable(&value.to_string()),
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::fixture::key;
+
+    const NAME: &str = "foo-1-0.conda";
+
+    /// A channel whose only record is this.
+    fn channel(record: Value) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("noarch")).unwrap();
+        let repodata = json!({"packages.conda": {NAME: record}}).to_string();
+        fs::write(root.path().join("noarch/repodata.json"), repodata).unwrap();
+        root
+    }
+
+    fn sidecar(root: &Path) -> Result<Option<Sidecar>, Error> {
+        ChannelReader::open(root)
+            .unwrap()
+            .sidecar(&key("noarch/foo-1-0.conda"))
+    }
+
+    #[test]
+    fn a_malformed_hash_is_refused_before_a_path_is_made_of_it() {
+        let hex = "a".repeat(64);
+        for value in [
+            json!("../../../etc/passwd"),
+            json!(hex.to_uppercase()),
+            json!(hex[1..]),
+            json!(7),
+            json!(null),
+            json!(""),
+        ] {
+            let root = channel(json!({"attestations_sha256": value}));
+            let error = sidecar(root.path()).unwrap_err();
+            assert_eq!(error.code(), "attestations_hash_malformed");
+            assert!(
+                error.to_string().contains("noarch/foo-1-0.conda"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn advertised_but_unusable_is_never_none() {
+        let write = |content: &[u8], advertised: Option<Sha256>| {
+            let sha256 = advertised.unwrap_or_else(|| disk::hash_of(content));
+            let root = channel(json!({"attestations_sha256": sha256}));
+            fs::write(
+                root.path().join(format!("noarch/{NAME}.sigs.{sha256}")),
+                content,
+            )
+            .unwrap();
+            root
+        };
+        assert_eq!(
+            sidecar(write(b"[{}]", None).path())
+                .unwrap()
+                .unwrap()
+                .bundles()
+                .collect::<Vec<_>>(),
+            ["{}"]
+        );
+        let absent = channel(json!({"attestations_sha256": "a".repeat(64)}));
+        for (root, expected) in [
+            (absent, "is not there"),
+            (
+                write(b"[{}]", Some(disk::hash_of(b"other"))),
+                "has the sha256",
+            ),
+            (write(b"{}", None), "it is not a JSON array"),
+            (
+                write(&vec![b' '; SIDECAR_LIMIT as usize + 1], None),
+                "is larger than 4194304 bytes",
+            ),
+        ] {
+            let error = sidecar(root.path()).unwrap_err();
+            assert_eq!(error.code(), "attestations_unusable");
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn none_means_that_none_are_advertised() {
+        assert_eq!(sidecar(channel(json!({})).path()).unwrap(), None);
+        // The mutable sidecar alone is nothing that clients look for.
+        let root = channel(json!({}));
+        fs::write(root.path().join(format!("noarch/{NAME}.sigs")), "[{}]").unwrap();
+        assert_eq!(sidecar(root.path()).unwrap(), None);
+    }
+
+    #[test]
+    fn a_package_that_is_not_listed_is_an_error() {
+        let root = channel(json!({}));
+        let error = ChannelReader::open(root.path())
+            .unwrap()
+            .sidecar(&key("linux-64/foo-1-0.conda"))
+            .unwrap_err();
+        assert_eq!(error.code(), "not_listed");
+    }
+
+    #[test]
+    fn records_of_the_third_revision_count() {
+        let root = channel(json!({}));
+        let repodata =
+            json!({"v3": {"conda": {"bar-1-0": {"sha256": "b".repeat(64)}}}}).to_string();
+        fs::write(root.path().join("noarch/repodata.json"), repodata).unwrap();
+        let listed = ChannelReader::open(root.path())
+            .unwrap()
+            .packages()
+            .unwrap();
+        assert_eq!(listed[0].package, key("noarch/bar-1-0.conda"));
+    }
+
+    #[test]
+    fn a_folder_without_noarch_repodata_is_no_channel() {
+        let root = tempfile::tempdir().unwrap();
+        let error = ChannelReader::open(root.path()).unwrap_err().to_string();
+        assert!(
+            error.ends_with("noarch/repodata.json is not valid repodata: it is not there"),
+            "{error}"
+        );
+    }
+}

@@ -114,3 +114,99 @@ impl BundleText {
 fn is_object(element: &RawValue) -> bool {
     element.get().starts_with('{')
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Objects whose text no serialiser would write.
+    fn bundle() -> impl Strategy<Value = String> {
+        let space = "[ \n\t]{0,3}";
+        (
+            space,
+            "[a-z\\]\\[{},]{0,4}",
+            space,
+            "[0-9]{1,3}(\\.0{1,3})?",
+            space,
+        )
+            .prop_filter("no leading zero", |(_, _, _, number, _)| {
+                !number.starts_with('0') || number.starts_with("0.")
+            })
+            .prop_map(|(a, key, b, number, c)| format!("{{{a}\"{key}\"{b}:{number}{c}}}"))
+    }
+
+    fn text(bundle: &str) -> BundleText {
+        BundleText::parse(bundle.as_bytes()).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn every_bundle_is_kept_once_byte_for_byte_in_order(bundles in prop::collection::vec(bundle(), 1..12)) {
+            let mut expected: Vec<&str> = Vec::new();
+            let mut sidecar = None;
+            for bundle in &bundles {
+                if !expected.contains(&bundle.as_str()) {
+                    expected.push(bundle);
+                }
+                sidecar = Sidecar::with(sidecar, vec![text(bundle)]);
+                let now = sidecar.as_ref().unwrap();
+                prop_assert_eq!(now.bundles().collect::<Vec<_>>(), expected.clone());
+                prop_assert_eq!(&Sidecar::parse(now.as_bytes()).unwrap(), now);
+            }
+        }
+
+        #[test]
+        fn what_another_tool_wrote_stays_byte_for_byte(
+            bundles in prop::collection::vec((bundle(), "[ \n]{0,2}", "[ \n]{0,2}"), 1..5),
+            end in "[ \n]{0,3}",
+            new in "[A-Z]{5}",
+        ) {
+            let elements: Vec<_> = bundles.iter().map(|(bundle, a, b)| format!("{a}{bundle}{b}")).collect();
+            let foreign = format!(" [{}]{end}", elements.join(","));
+            let old = Sidecar::parse(foreign.as_bytes()).unwrap();
+            let new = Sidecar::with(Some(old), vec![text(&format!("{{\"{new}\":1}}"))]).unwrap();
+            let kept = foreign.trim_end().strip_suffix(']').unwrap().trim_end();
+            prop_assert!(str::from_utf8(new.as_bytes()).unwrap().starts_with(kept));
+            prop_assert_eq!(new.bundles().len(), bundles.len() + 1);
+            prop_assert_eq!(Sidecar::parse(new.as_bytes()).unwrap(), new);
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            drop((Sidecar::parse(&bytes), BundleText::parse(&bytes)));
+        }
+    }
+
+    #[test]
+    fn what_breaks_cep_50_is_refused() {
+        for (bytes, expected) in [
+            (&b"[]"[..], "it has no bundle"),
+            (b"{}", "it is not a JSON array of bundles"),
+            (b"[{}] x", "it is not a JSON array of bundles"),
+            (b"[{}, 1]", "its element 1 is not a JSON object"),
+            (b"[{\"a\":\"\xff\"}]", "it is not UTF-8"),
+            (
+                &vec![b' '; SIDECAR_LIMIT as usize + 1],
+                "it is larger than 4194304 bytes",
+            ),
+        ] {
+            let reason = Sidecar::parse(bytes).unwrap_err();
+            assert!(reason.starts_with(expected), "{reason}");
+        }
+    }
+
+    #[test]
+    fn nesting_without_end_is_no_danger() {
+        let deep = format!("[{}", "[".repeat(1_000_000));
+        assert!(Sidecar::parse(deep.as_bytes()).is_err());
+        let deep = format!(
+            "{{\"a\":{}{}}}",
+            "[".repeat(1_000_000),
+            "]".repeat(1_000_000)
+        );
+        // Whether it is refused is the verifier's matter.
+        drop(BundleText::parse(deep.as_bytes()));
+    }
+}
