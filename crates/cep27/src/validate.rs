@@ -292,7 +292,7 @@ fn check_name<'a>(
     for problem in file_name_problems(name) {
         let (code, expected, found) = match problem {
             NameError::FileNameLength { length, limit } => (
-                "name_length",
+                "file_name_length",
                 format!("at most {limit} characters"),
                 format!("{length}"),
             ),
@@ -497,32 +497,32 @@ fn check_channel(channel: &str, pointer: &str, violations: &mut Violations) {
     if length == 0 {
         return;
     }
+    let shown = quote(channel);
     if let Some(character) = channel
         .chars()
         .find(|character| !is_uri_character(*character))
     {
-        let found = format!(
-            "{} in {}",
-            quote(character.encode_utf8(&mut [0; 4])),
-            quote(channel)
-        );
+        let found = format!("{} in {shown}", quote(character.encode_utf8(&mut [0; 4])));
         refuse(
             "channel_characters",
             "a URL of the characters that RFC 3986 allows",
             found,
         );
-    } else if let Err(error) = Url::parse(channel) {
-        refuse(
-            "channel_url",
-            "a valid URL",
-            format!("{}: {error}", quote(channel)),
-        );
     } else if !are_escapes_whole(channel) {
         refuse(
             "channel_escape",
             "`%` followed by two hexadecimal digits",
-            quote(channel),
+            shown,
         );
+    } else {
+        match Url::parse(channel) {
+            Err(error) => refuse("channel_url", "a valid URL", format!("{shown}: {error}")),
+            // To RFC 3986 `https:/host/c` has no host; parsers make one of its path.
+            Ok(url) if url.has_host() && !names_host(channel) => {
+                refuse("channel_url", "a valid URL with `//` and a host", shown);
+            }
+            Ok(_) => {}
+        }
     }
     if channel.ends_with('/') {
         refuse("channel_slash", "no trailing slash", quote(channel));
@@ -532,6 +532,13 @@ fn check_channel(channel: &str, pointer: &str, violations: &mut Violations) {
 /// The reserved and unreserved characters of RFC 3986, and `%`.
 fn is_uri_character(character: char) -> bool {
     character.is_ascii_alphanumeric() || "-._~:/?#[]@!$&'()*+,;=%".contains(character)
+}
+
+/// Whether the URL has an authority that is not empty, as it is written.
+fn names_host(url: &str) -> bool {
+    url.split_once("://").is_some_and(|(scheme, rest)| {
+        !scheme.contains('/') && !rest.starts_with('/') && !rest.is_empty()
+    })
 }
 
 fn are_escapes_whole(url: &str) -> bool {
