@@ -154,27 +154,31 @@ impl Scratch {
         Self { folder }
     }
 
-    /// A file of these bytes.
-    pub(crate) fn write(&self, bytes: &[u8]) -> Result<Whole, Error> {
-        let (mut file, path) = self.temporary()?;
-        file.write_all(bytes).at("write", &path)?;
-        file.sync_all().at("write", &path)?;
-        Ok(Whole { path })
+    /// A file of these bytes, for this name.
+    pub(crate) fn write<'a>(&self, bytes: &[u8], name: &'a Path) -> Result<Whole<'a>, Error> {
+        let (mut file, path) = self.temporary(name)?;
+        file.write_all(bytes).at("write", name)?;
+        file.sync_all().at("write", name)?;
+        Ok(Whole { path, name })
     }
 
-    /// A copy of a file, hashed as it was read: the hash is that of the copy's bytes whatever happens to the
-    /// source meanwhile.
-    pub(crate) fn copy(&self, source: &Path) -> Result<(Whole, Sha256), Error> {
+    /// A copy of a file for this name, hashed as it was read: the hash is that of the copy's bytes whatever
+    /// happens to the source meanwhile.
+    pub(crate) fn copy<'a>(
+        &self,
+        source: &Path,
+        name: &'a Path,
+    ) -> Result<(Whole<'a>, Sha256), Error> {
         let from = open_existing(source)?;
-        let (mut file, path) = self.temporary()?;
+        let (mut file, path) = self.temporary(name)?;
         let sha256 = for_each_chunk(from, source, |chunk| {
-            file.write_all(chunk).at("write", &path)
+            file.write_all(chunk).at("write", name)
         })?;
-        file.sync_all().at("write", &path)?;
-        Ok((Whole { path }, sha256))
+        file.sync_all().at("write", name)?;
+        Ok((Whole { path, name }, sha256))
     }
 
-    fn temporary(&self) -> Result<(File, TempPath), Error> {
+    fn temporary(&self, name: &Path) -> Result<(File, TempPath), Error> {
         step();
         let mut builder = tempfile::Builder::new();
         // Published files are for everybody the umask allows, other than temporary ones.
@@ -183,41 +187,42 @@ impl Scratch {
             use std::os::unix::fs::PermissionsExt;
             builder.permissions(fs::Permissions::from_mode(0o666));
         }
-        let file = builder
+        Ok(builder
             .tempfile_in(&self.folder)
-            .at("write", &self.folder)?;
-        Ok(file.into_parts())
+            .at("write", name)?
+            .into_parts())
     }
 }
 
-/// A file that is whole and on the disk, but has no name yet. Dropped, it is gone.
+/// A file that is whole and on the disk, but doesn't have its name yet. Dropped, it is gone.
 #[derive(Debug)]
-pub(crate) struct Whole {
+pub(crate) struct Whole<'a> {
     path: TempPath,
+    name: &'a Path,
 }
 
-impl Whole {
+impl Whole<'_> {
     /// Where its bytes can be read meanwhile.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Gives it a name, taking it from another file if need be.
-    pub(crate) fn replace(self, name: &Path) -> Result<(), Error> {
+    /// Gives it its name, taking it from another file if need be.
+    pub(crate) fn replace(self) -> Result<(), Error> {
         step();
         self.path
-            .persist(name)
+            .persist(self.name)
             .map_err(|error| error.error)
-            .at("write", name)
+            .at("write", self.name)
     }
 
-    /// Gives it a name that no other file has; `false` if one has it.
-    pub(crate) fn create(self, name: &Path) -> Result<bool, Error> {
+    /// Gives it its name if no other file has it; `false` if one has.
+    pub(crate) fn create(self) -> Result<bool, Error> {
         step();
-        match self.path.persist_noclobber(name) {
+        match self.path.persist_noclobber(self.name) {
             Ok(()) => Ok(true),
             Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(error.error).at("write", name),
+            Err(error) => Err(error.error).at("write", self.name),
         }
     }
 }
@@ -248,6 +253,6 @@ fn for_each_chunk(
 
 /// A moment between two changes to the disk: where the crash tests kill the process.
 fn step() {
-    #[cfg(test)]
+    #[cfg(all(test, unix))]
     crate::file::crash::step();
 }

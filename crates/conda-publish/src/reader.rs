@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use cep27::{Sha256, Subdir};
@@ -8,9 +9,12 @@ use crate::sidecar::{SIDECAR_LIMIT, Sidecar};
 use crate::{Error, disk};
 
 /// Reads a channel in a folder as conda clients do: through its repodata. Writes nothing.
-#[derive(Debug, Clone)]
+///
+/// It sees the repodata as it was when it was opened.
+#[derive(Debug)]
 pub struct ChannelReader {
     root: PathBuf,
+    repodata: BTreeMap<Subdir, Repodata>,
 }
 
 /// A package that a channel's repodata lists.
@@ -27,26 +31,30 @@ pub struct Listed {
 impl ChannelReader {
     /// Opens a channel: a folder with a `noarch/repodata.json`, which CEP-26 asks of each.
     pub fn open(root: &Path) -> Result<Self, Error> {
-        let reader = Self {
-            root: root.to_owned(),
-        };
-        match Repodata::read(&reader.folder(Subdir::NOARCH))? {
-            Some(_) => Ok(reader),
-            None => Err(Error::Repodata {
-                path: reader.folder(Subdir::NOARCH).join(REPODATA),
-                reason: "it is not there".to_owned(),
-            }),
+        let mut repodata = BTreeMap::new();
+        for subdir in Subdir::ALL.iter().copied() {
+            if let Some(found) = Repodata::read(&root.join(subdir.as_str()))? {
+                repodata.insert(subdir, found);
+            }
         }
+        if !repodata.contains_key(&Subdir::NOARCH) {
+            let path = root.join(Subdir::NOARCH.as_str()).join(REPODATA);
+            return Err(Error::Repodata {
+                path,
+                reason: "it is not there".to_owned(),
+            });
+        }
+        Ok(Self {
+            root: root.to_owned(),
+            repodata,
+        })
     }
 
     /// Every package that the repodata lists, sorted.
     pub fn packages(&self) -> Result<Vec<Listed>, Error> {
         let mut packages = Vec::new();
-        for subdir in Subdir::ALL.iter().copied() {
+        for (&subdir, repodata) in &self.repodata {
             let folder = self.folder(subdir);
-            let Some(repodata) = Repodata::read(&folder)? else {
-                continue;
-            };
             for (name, record) in repodata.records() {
                 let invalid = |reason: String| Error::Repodata {
                     path: folder.join(REPODATA),
@@ -82,11 +90,8 @@ impl ChannelReader {
     /// parsing. Attestations that are advertised but unusable are an error, never "none".
     pub fn sidecar(&self, package: &PackageKey) -> Result<Option<Sidecar>, Error> {
         let folder = self.folder(package.subdir);
-        let repodata = Repodata::read(&folder)?;
-        let Some(record) = repodata
-            .as_ref()
-            .and_then(|repodata| repodata.record(package))
-        else {
+        let repodata = self.repodata.get(&package.subdir);
+        let Some(record) = repodata.and_then(|repodata| repodata.record(package)) else {
             return Err(Error::NotListed {
                 package: Box::new(package.clone()),
                 channel: self.root.clone(),

@@ -43,6 +43,8 @@ enum Story {
     Mirror,
     /// A package gains an attestation, another is new.
     Target,
+    /// A new folder becomes a channel.
+    First,
     /// Many packages at once, for a long index.
     Many,
 }
@@ -51,7 +53,7 @@ impl Story {
     fn kind(self) -> Kind {
         match self {
             Self::Mirror => Kind::Rehearsal,
-            Self::Target | Self::Many => Kind::Target(Mode::Live),
+            Self::Target | Self::First | Self::Many => Kind::Target(Mode::Live),
         }
     }
 
@@ -62,7 +64,7 @@ impl Story {
                 upload(sources, "linux-64/gone-1-0.conda", "x"),
             ],
             Self::Target => vec![upload(sources, "noarch/a-1-0.conda", "same")],
-            Self::Many => Vec::new(),
+            Self::First | Self::Many => Vec::new(),
         }
     }
 
@@ -77,6 +79,7 @@ impl Story {
                 again.bundles = vec![bundle(sources, "second")];
                 vec![again, upload(sources, "linux-64/b-1-0.conda", "x")]
             }
+            Self::First => vec![upload(sources, "linux-64/a-1-0.conda", "x")],
             Self::Many => (0..30)
                 .map(|n| upload(sources, &format!("noarch/p{n}-1-0.conda"), "x"))
                 .collect(),
@@ -121,6 +124,7 @@ async fn the_process_to_be_killed() {
     let story = match env::var(STORY).unwrap().as_str() {
         "Mirror" => Story::Mirror,
         "Target" => Story::Target,
+        "First" => Story::First,
         "Many" => Story::Many,
         other => panic!("no story {other}"),
     };
@@ -136,6 +140,11 @@ async fn a_mirror_survives_a_kill_at_any_step() {
 #[tokio::test]
 async fn a_target_survives_a_kill_at_any_step() {
     survives_a_kill_at_any_step(Story::Target).await;
+}
+
+#[tokio::test]
+async fn a_first_run_survives_a_kill_at_any_step() {
+    survives_a_kill_at_any_step(Story::First).await;
 }
 
 #[tokio::test]
@@ -195,7 +204,9 @@ async fn survives_a_kill_at_any_step(story: Story) {
     let mut kills = 0;
     loop {
         let root = tempdir().unwrap();
-        story.run(root.path(), &before).await;
+        if !before.is_empty() {
+            story.run(root.path(), &before).await;
+        }
         let ended = story
             .start(root.path(), sources.path(), Some(kills + 1))
             .wait()

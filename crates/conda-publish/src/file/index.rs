@@ -134,7 +134,7 @@ pub(super) async fn write(folder: &Folder, stale: &Stale) -> Result<(), Error> {
         .map_err(|error| failed(Box::from(error)))?;
     // Several files are written one after another; this tells the next run that they may not agree.
     let unfinished = unfinished(folder, subdir);
-    folder.scratch.write(b"")?.replace(&unfinished)?;
+    folder.scratch.write(b"", &unfinished)?.replace()?;
     let config = IndexFsConfig {
         channel: folder.root.clone(),
         target_platform: Some(platform),
@@ -163,7 +163,7 @@ pub(super) fn write_empty(folder: &Folder) -> Result<(), Error> {
     disk::create_folder(&noarch)?;
     let path = noarch.join(REPODATA);
     if disk::open(&path)?.is_none() {
-        folder.scratch.write(EMPTY.as_bytes())?.create(&path)?;
+        folder.scratch.write(EMPTY.as_bytes(), &path)?.create()?;
         disk::sync_folder(&noarch)?;
     }
     Ok(())
@@ -245,7 +245,10 @@ fn attestations(folder: &Folder, package: &Path) -> Result<Option<Sha256>, Error
             });
         }
         // A tool that knows nothing of CEP-50's second name wrote the sidecar.
-        None => folder.scratch.write(sidecar.as_bytes())?.replace(&hashed)?,
+        None => folder
+            .scratch
+            .write(sidecar.as_bytes(), &hashed)?
+            .replace()?,
     }
     Ok(Some(sha256))
 }

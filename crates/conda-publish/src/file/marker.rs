@@ -70,7 +70,7 @@ pub(super) fn write(folder: &Folder) -> Result<(), Error> {
         reason: error.to_string(),
     })?;
     text.push(b'\n');
-    folder.scratch.write(&text)?.replace(&path)?;
+    folder.scratch.write(&text, &path)?.replace()?;
     disk::sync_folder(&folder.root.join(OWN))
 }
 

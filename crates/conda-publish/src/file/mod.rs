@@ -12,7 +12,7 @@
 //!                       indexing-<subdir>   an index that was begun and not ended
 //! ```
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 pub(crate) mod crash;
 mod index;
 mod marker;
@@ -28,6 +28,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use cep27::{Sha256, Subdir};
 use release_manifest::{Mode, PackageKey, PublishResult};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::channel::{Bundle, Channel, Placed, Upload};
 use crate::disk::{self, At, Scratch, Whole};
@@ -71,6 +72,7 @@ impl FileChannel {
 
     /// Publishes a package with its bundles. See [`Channel::put`].
     pub async fn put(&self, upload: &Upload) -> Result<Placed, Error> {
+        let _turn = self.turn().await?;
         let (folder, upload) = (self.folder.clone(), upload.clone());
         blocking(move || folder.put(&upload)).await
     }
@@ -84,6 +86,7 @@ impl FileChannel {
     ///
     /// Where nothing changed, nothing is written. A file that would make the index of its subdir fail is named.
     pub async fn finish(&self) -> Result<(), Error> {
+        let _turn = self.turn().await?;
         let folder = self.folder.clone();
         let (writing, stale) = blocking(move || {
             let writing = folder.lock()?;
@@ -113,6 +116,16 @@ impl FileChannel {
     pub fn root(&self) -> &Path {
         &self.folder.root
     }
+
+    /// Who waits for the lock of the folder holds a thread of the runtime meanwhile, and who has it needs further
+    /// ones: so only a few may come that far.
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, Error> {
+        self.folder
+            .turns
+            .acquire()
+            .await
+            .map_err(|_| Error::Stopped)
+    }
 }
 
 #[async_trait]
@@ -139,6 +152,9 @@ impl Channel for FileChannel {
 /// The folder in a channel's folder that is ours and not the channel's.
 const OWN: &str = ".conda-release";
 
+/// Copies that a disk can well take at a time.
+const WRITERS: usize = 8;
+
 #[derive(Debug)]
 struct Folder {
     root: PathBuf,
@@ -146,6 +162,8 @@ struct Folder {
     scratch: Scratch,
     /// The bytes that were hashed while this channel is open, so that they need not be again.
     hashed: Mutex<BTreeMap<PackageKey, Sha256>>,
+    /// How many may write or wait for it.
+    turns: Semaphore,
     /// Says to others that somebody has the channel open.
     _presence: File,
 }
@@ -174,6 +192,7 @@ impl Folder {
             kind,
             scratch: Scratch::new(temporaries),
             hashed: Mutex::default(),
+            turns: Semaphore::new(WRITERS),
             _presence: presence,
         };
 
@@ -208,12 +227,13 @@ impl Folder {
         let copy = if self.has(upload)? {
             None
         } else {
-            Some(self.copy(upload)?)
+            Some(self.copy(upload, &path)?)
         };
 
         let writing = self.lock()?;
         // Known to be writable before the package appears.
         let sidecar = self.next_sidecar(package, bundles)?;
+        disk::create_folder(&self.subdir(package.subdir))?;
         let result = match copy {
             Some(copy) if !self.has(upload)? => self.place(copy, upload)?,
             Some(_) | None => PublishResult::Identical,
@@ -269,7 +289,7 @@ impl Folder {
         }
     }
 
-    fn copy(
+    fn copy<'a>(
         &self,
         Upload {
             source,
@@ -277,8 +297,9 @@ impl Folder {
             sha256,
             ..
         }: &Upload,
-    ) -> Result<Whole, Error> {
-        let (copy, found) = self.scratch.copy(source)?;
+        name: &'a Path,
+    ) -> Result<Whole<'a>, Error> {
+        let (copy, found) = self.scratch.copy(source, name)?;
         if found != *sha256 {
             let (package, path) = (Box::new(package.clone()), source.clone());
             return Err(Error::PackageChanged {
@@ -292,15 +313,14 @@ impl Folder {
         Ok(copy)
     }
 
-    fn place(&self, copy: Whole, upload: &Upload) -> Result<PublishResult, Error> {
-        disk::create_folder(&self.subdir(upload.package.subdir))?;
-        let path = self.path(&upload.package)?;
+    fn place(&self, copy: Whole<'_>, upload: &Upload) -> Result<PublishResult, Error> {
         match self.kind {
-            Kind::Rehearsal => copy.replace(&path)?,
+            Kind::Rehearsal => copy.replace()?,
             Kind::Target(_) => {
-                if !copy.create(&path)? {
+                if !copy.create()? {
                     // Another program that doesn't know our lock took the name just now.
-                    return Err(std::io::ErrorKind::AlreadyExists.into()).at("write", &path);
+                    return Err(std::io::ErrorKind::AlreadyExists.into())
+                        .at("write", &self.path(&upload.package)?);
                 }
             }
         }
@@ -349,10 +369,12 @@ impl Folder {
                     reason: format!("its content has the sha256 {found}"),
                 });
             }
-            Some(_) | None => self.scratch.write(sidecar.as_bytes())?.replace(&hashed)?,
+            Some(_) | None => self.scratch.write(sidecar.as_bytes(), &hashed)?.replace()?,
         }
         if disk::hash(&mutable)? != Some(sidecar.sha256()) {
-            self.scratch.write(sidecar.as_bytes())?.replace(&mutable)?;
+            self.scratch
+                .write(sidecar.as_bytes(), &mutable)?
+                .replace()?;
         }
         Ok(())
     }

@@ -720,6 +720,40 @@ async fn concurrent_attestations_of_one_package_are_all_kept() {
     assert_eq!(bundles(root.path(), GREET).unwrap().len(), 25);
 }
 
+#[test]
+fn those_who_wait_leave_threads_to_the_one_who_writes() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(super::WRITERS + 1)
+        .build()
+        .unwrap();
+    let (sources, root) = folders();
+    let channel = FileChannel::open(root.path(), LIVE).unwrap();
+    let package = upload(sources.path(), GREET, "hello");
+    runtime.block_on(async {
+        let mut puts = tokio::task::JoinSet::new();
+        for task in 0..2 * super::WRITERS {
+            let bundles = vec![bundle(sources.path(), &format!("task {task}"))];
+            let (channel, upload) = (
+                channel.clone(),
+                Upload {
+                    bundles,
+                    ..package.clone()
+                },
+            );
+            puts.spawn(async move {
+                channel.put(&upload).await.unwrap();
+                channel.finish().await.unwrap();
+            });
+        }
+        puts.join_all().await;
+    });
+    assert_eq!(
+        bundles(root.path(), GREET).unwrap().len(),
+        2 * super::WRITERS
+    );
+}
+
 #[tokio::test]
 async fn a_channel_works_through_the_trait() {
     let (sources, root) = folders();
