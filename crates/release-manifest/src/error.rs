@@ -96,15 +96,15 @@ pub enum Error {
         /// The packages, each building upon the next; the first is repeated at the end.
         packages: Vec<PackageKey>,
     },
-    /// A package claims progress that it has nothing to show for.
-    #[error("`{package}` claims to be {progress}, but {contradiction}")]
+    /// A package claims progress that the rest of what it says contradicts.
+    #[error("`{package}` claims to be {progress}, but it {contradiction}")]
     Contradiction {
         /// The package.
         package: PackageKey,
         /// What it claims.
         progress: Progress,
-        /// The rule that is broken.
-        contradiction: &'static str,
+        /// What contradicts it.
+        contradiction: String,
     },
     /// An entry is not the next one of the journal.
     #[error("expected journal entry {expected}, found {found} (of `{package}`)")]

@@ -33,7 +33,7 @@ pub struct JournalEntry {
 
 /// What can happen to a package. See [`Manifest::apply`](crate::Manifest::apply) for when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "event", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Event {
     /// Its file was made.
     Built {

@@ -105,9 +105,13 @@ impl Manifest {
     /// channel, no publication in another channel. That the files are still there and unchanged
     /// is the caller's to check.
     ///
-    /// Call it on a new manifest. The journal goes on where the old one was.
+    /// Call it on a new manifest. The journal goes on where the old one was; a trust that isn't
+    /// known yet is the old one's.
     pub fn carry_over(&mut self, old: &Self) {
         self.sequence = self.sequence.max(old.sequence);
+        if self.trust.is_none() && self.mode == old.mode {
+            self.trust.clone_from(&old.trust);
+        }
         let Some(furthest) = self.furthest_from(old) else {
             return;
         };

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    Digest, Error, Isolation, Manifest, Package, PackageKey, Plan, Progress, SchemaVersion, Times,
+    Error, Isolation, Manifest, Package, PackageKey, Plan, Progress, SchemaVersion, Times,
 };
 
 /// What a build job hands to the job that merges: its manifest, and which packages of the plan
@@ -28,7 +28,8 @@ impl Manifest {
         plan: &Plan,
         shards: impl IntoIterator<Item = Shard<'a>>,
     ) -> Result<Self, Error> {
-        let mut merged = Self::new(plan, None, Isolation::SeparateJob);
+        let planned = Self::new(plan, None, Isolation::SeparateJob);
+        let mut merged = planned.clone();
         let mut given: BTreeSet<&PackageKey> = BTreeSet::new();
         for Shard { packages, manifest } in shards {
             for key in packages {
@@ -38,60 +39,67 @@ impl Manifest {
                     });
                 }
             }
-            merged.take_shard(packages, manifest)?;
+            for (position, package) in take_shard(&planned, packages, manifest)? {
+                merged.packages[position] = package;
+            }
         }
         Ok(merged)
     }
+}
 
-    fn take_shard(&mut self, ours: &BTreeSet<PackageKey>, shard: &Self) -> Result<(), Error> {
-        let Self {
-            schema_version: SchemaVersion,
-            tool,
-            mode,
-            plan_digest,
-            trust,
-            source,
-            channel,
-            target_channel,
-            isolation: _,
-            sequence: _,
-            packages,
-        } = shard;
-        let differs = if *mode != self.mode {
-            Some("mode")
-        } else if *tool != self.tool {
-            Some("tool")
-        } else if *source != self.source {
-            Some("source")
-        } else if *channel != self.channel {
-            Some("channel")
-        } else if *target_channel != self.target_channel {
-            Some("target_channel")
-        } else if trust.is_some() {
-            Some("trust")
-        } else {
-            None
-        };
-        check_digest(self.plan_digest, *plan_digest)?;
-        if let Some(field) = differs {
-            return Err(Error::ShardField { field });
-        }
-        for package in packages {
-            let key = package.key();
-            let position = self.position(&key).ok_or_else(|| Error::UnknownPackage {
-                package: key.clone(),
-            })?;
-            if ours.contains(&key) {
-                self.packages[position] = take_package(&self.packages[position], package)?;
-            } else if package.progress > Progress::Planned {
-                return Err(Error::ShardPackage {
-                    package: key,
-                    field: "progress of a package that was not its to build",
-                });
-            }
-        }
-        Ok(())
+/// The packages of a shard with their positions in the planned manifest.
+fn take_shard(
+    planned: &Manifest,
+    ours: &BTreeSet<PackageKey>,
+    shard: &Manifest,
+) -> Result<Vec<(usize, Package)>, Error> {
+    let Manifest {
+        schema_version: SchemaVersion,
+        tool,
+        mode,
+        plan_digest,
+        trust,
+        source,
+        channel,
+        target_channel,
+        isolation: _,
+        sequence: _,
+        packages,
+    } = shard;
+    if *plan_digest != planned.plan_digest {
+        return Err(Error::ShardPlan {
+            expected: planned.plan_digest,
+            found: *plan_digest,
+        });
     }
+    let differing = [
+        ("mode", *mode != planned.mode),
+        ("tool", *tool != planned.tool),
+        ("source", *source != planned.source),
+        ("channel", *channel != planned.channel),
+        ("target_channel", *target_channel != planned.target_channel),
+        ("trust", trust.is_some()),
+    ];
+    if let Some((field, _)) = differing.into_iter().find(|(_, differs)| *differs) {
+        return Err(Error::ShardField { field });
+    }
+    let mut taken = Vec::new();
+    for told in packages {
+        let key = told.key();
+        let Some(position) = planned.position(&key) else {
+            return Err(Error::UnknownPackage { package: key });
+        };
+        let package = &planned.packages[position];
+        if ours.contains(&key) {
+            taken.push((position, take_package(package, told)?));
+        } else if told != package {
+            return Err(Error::ShardPackage {
+                package: key,
+                field: "it was not its to build",
+            });
+        }
+    }
+    Ok(taken)
 }
 
 /// The planned package with what the shard may tell about it.
@@ -122,26 +130,17 @@ fn take_package(planned: &Package, told: &Package) -> Result<Package, Error> {
         published,
         log,
     } = told;
-    let refused = if *recipe != planned.recipe {
-        Some("recipe")
-    } else if *variant != planned.variant {
-        Some("variant")
-    } else if *depends_on != planned.depends_on {
-        Some("depends_on")
-    } else if *fingerprint != planned.fingerprint {
-        Some("fingerprint")
-    } else if skipped.is_some() {
-        Some("skipped")
-    } else if *progress > Progress::Tested {
-        Some("progress")
-    } else if attestation.is_some() || attested.is_some() {
-        Some("attestation")
-    } else if published.is_some() || published_at.is_some() {
-        Some("published")
-    } else {
-        None
-    };
-    if let Some(field) = refused {
+    let differing = [
+        ("recipe", *recipe != planned.recipe),
+        ("variant", *variant != planned.variant),
+        ("depends_on", *depends_on != planned.depends_on),
+        ("fingerprint", *fingerprint != planned.fingerprint),
+        ("skipped", skipped.is_some()),
+        ("progress", *progress > Progress::Tested),
+        ("attestation", attestation.is_some() || attested.is_some()),
+        ("published", published.is_some() || published_at.is_some()),
+    ];
+    if let Some((field, _)) = differing.into_iter().find(|(_, differs)| *differs) {
         return Err(Error::ShardPackage {
             package: planned.key(),
             field,
@@ -163,12 +162,4 @@ fn take_package(planned: &Package, told: &Package) -> Result<Package, Error> {
         log: log.clone(),
         ..planned.clone()
     })
-}
-
-fn check_digest(expected: Digest, found: Digest) -> Result<(), Error> {
-    if expected == found {
-        Ok(())
-    } else {
-        Err(Error::ShardPlan { expected, found })
-    }
 }

@@ -61,7 +61,7 @@ pub(crate) fn dependents(
     let mut open: Vec<PackageKey> = of.iter().cloned().collect();
     while let Some(next) = open.pop() {
         for dependent in needed_by.remove(&next).unwrap_or_default() {
-            if found.insert(dependent.clone()) {
+            if !of.contains(&dependent) && found.insert(dependent.clone()) {
                 open.push(dependent);
             }
         }

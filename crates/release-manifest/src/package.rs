@@ -247,58 +247,92 @@ impl Package {
         }
     }
 
-    /// What it holds too much or too little for its progress, if anything: a claim without
-    /// evidence, or evidence of what it doesn't claim.
-    pub(crate) fn contradiction(&self) -> Option<&'static str> {
-        let Times {
-            built,
-            tested,
-            attested,
+    /// What contradicts its progress, if anything: a claim without evidence, evidence of what it
+    /// doesn't claim, or trouble with another step than the next one.
+    pub(crate) fn contradiction(&self) -> Option<String> {
+        let Self {
+            file: _,
+            subdir: _,
+            recipe: _,
+            variant: _,
+            depends_on: _,
+            fingerprint: _,
+            progress,
+            skipped,
+            tests_skipped,
+            blocked_by,
+            error,
+            sha256,
+            size,
+            times,
+            attestation,
             published,
-        } = self.times;
-        let reached = |step| self.progress >= step;
-        let file = [self.sha256.is_some(), self.size.is_some(), built.is_some()];
-        let is_file_right = file.iter().all(|part| *part == reached(Progress::Built));
-        let is_log_right = self.log.is_none() || reached(Progress::Built);
-        let tests = [tested.is_some(), self.tests_skipped.is_some()];
-        let are_tests_right =
-            tests.iter().filter(|part| **part).count() == usize::from(reached(Progress::Tested));
-        let attestation = [self.attestation.is_some(), attested.is_some()];
-        let is_attestation_right = attestation
-            .iter()
-            .all(|part| *part == reached(Progress::Attested));
-        let publication = [self.published.is_some(), published.is_some()];
-        let is_publication_right = publication
-            .iter()
-            .all(|part| *part == reached(Progress::Published));
-        let trouble = [
-            self.skipped.is_some(),
-            self.error.is_some(),
-            !self.blocked_by.is_empty(),
+            log,
+        } = self;
+        let evidence = [
+            ("sha256", sha256.is_some(), Progress::Built),
+            ("size", size.is_some(), Progress::Built),
+            ("times.built", times.built.is_some(), Progress::Built),
+            (
+                "times.tested` or `tests_skipped",
+                times.tested.is_some() || tests_skipped.is_some(),
+                Progress::Tested,
+            ),
+            ("attestation", attestation.is_some(), Progress::Attested),
+            (
+                "times.attested",
+                times.attested.is_some(),
+                Progress::Attested,
+            ),
+            ("published", published.is_some(), Progress::Published),
+            (
+                "times.published",
+                times.published.is_some(),
+                Progress::Published,
+            ),
         ];
-        let is_trouble_single = trouble.iter().filter(|part| **part).count() <= 1;
-
-        if !is_file_right || !is_log_right {
-            Some("from `built` on, and only then, sha256, size, times.built and log are known")
-        } else if !are_tests_right {
-            Some("from `tested` on, and only then, either times.tested or tests_skipped is known")
-        } else if !is_attestation_right {
-            Some("from `attested` on, and only then, attestation and times.attested are known")
-        } else if !is_publication_right {
-            Some("only with `published`, published and times.published are known")
-        } else if !is_trouble_single {
-            Some("at most one of skipped, error and blocked_by can be true")
-        } else if self.skipped.is_some() && reached(Progress::Built) {
-            Some("what is skipped stays `planned`")
-        } else if !self.blocked_by.is_empty() && reached(Progress::Published) {
-            Some("what is published isn't blocked")
-        } else if let Some(error) = &self.error
-            && !error.phase.can_fail_at(self.progress)
-        {
-            Some("the error is of a step that was taken already or is not yet to be taken")
-        } else {
-            None
+        for (field, is_there, from) in evidence {
+            match (is_there, *progress >= from) {
+                (false, true) => return Some(format!("has no `{field}`")),
+                (true, false) => {
+                    return Some(format!("has `{field}`, which only comes with {from}"));
+                }
+                _ => {}
+            }
         }
+        let trouble = [skipped.is_some(), error.is_some(), !blocked_by.is_empty()];
+        let contradictions = [
+            (
+                log.is_some() && *progress < Progress::Built,
+                "has `log`, which only comes with built",
+            ),
+            (
+                times.tested.is_some() && tests_skipped.is_some(),
+                "has both `times.tested` and `tests_skipped`",
+            ),
+            (
+                trouble.iter().filter(|is_there| **is_there).count() > 1,
+                "has more than one of `skipped`, `error` and `blocked_by`",
+            ),
+            (
+                skipped.is_some() && *progress > Progress::Planned,
+                "is skipped, which only a planned one can be",
+            ),
+            (
+                !blocked_by.is_empty() && *progress == Progress::Published,
+                "is blocked, although nothing is left to do",
+            ),
+            (blocked_by.contains(&self.key()), "is blocked by itself"),
+            (
+                error
+                    .as_ref()
+                    .is_some_and(|error| !error.phase.can_fail_at(*progress)),
+                "has an error of another step than its next",
+            ),
+        ];
+        contradictions
+            .into_iter()
+            .find_map(|(is_true, contradiction)| is_true.then(|| contradiction.to_owned()))
     }
 
     /// Takes everything back that was recorded after this step.

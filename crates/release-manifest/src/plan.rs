@@ -134,7 +134,7 @@ impl Plan {
 
     /// Every package that cannot be finished without these: whatever builds upon one of them,
     /// needs one for its tests or runs with one, directly or through others. The given packages
-    /// themselves are not part of it, unless they depend on one another.
+    /// themselves are not part of it.
     #[must_use]
     pub fn dependents(&self, of: &BTreeSet<PackageKey>) -> BTreeSet<PackageKey> {
         order::dependents(&self.packages, of)
