@@ -16,7 +16,7 @@ use crate::{NameError, printable};
 /// assert_eq!((file.name(), file.version(), file.build()), ("py-rattler", "0.9.0", "py312h1a2_0"));
 /// # Ok::<(), cep27::NameError>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct FileName {
     text: String,
@@ -129,6 +129,12 @@ impl From<FileName> for String {
 impl fmt::Display for FileName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.text)
+    }
+}
+
+impl fmt::Debug for FileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("FileName").field(&self.text).finish()
     }
 }
 

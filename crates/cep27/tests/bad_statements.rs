@@ -421,7 +421,7 @@ fn well_known_causes_are_explained() {
     );
     explained(
         &name("linux-64/libgreet-1.0.0-h123_0.conda"),
-        "without a folder",
+        "without folder",
     );
     explained(
         &sha256(&SHA256.trim_matches('"').to_uppercase()),
