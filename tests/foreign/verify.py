@@ -280,22 +280,28 @@ async def install(rehearsal: Rehearsal, report: Report, scratch: Path) -> None:
             if not os.path.lexists(prefix / path.relative_path)
         ]
         report.check(f"py-rattler installs {package}", not missing, missing)
-        run_programs(prefix, package, report)
+        run_programs(prefix, rehearsal, package, report)
     server.shutdown()
 
 
-def run_programs(prefix: Path, package: Package, report: Report) -> None:
-    """An installed program runs where it was installed, with nothing else set."""
+def run_programs(prefix: Path, rehearsal: Rehearsal, package: Package, report: Report) -> None:
+    """An installed program runs where it was installed, with nothing else set, and does its work."""
     environment = {"PATH": "/usr/bin:/bin"}
     for program in sorted(prefix.glob("bin/*")):
         result = run(program, "--help", env=environment)
         report.check(f"{program.name} of {package} runs", result.returncode == 0, result.stdout)
+
     castagnoli = prefix / "bin" / "castagnoli"
     if castagnoli.exists():
-        numbers = prefix / "numbers"
-        numbers.write_text("123456789")
+        (prefix / "numbers").write_text("123456789")
         result = run(castagnoli, "numbers", env=environment, cwd=prefix)
-        report.check(f"{castagnoli.name} of {package} is right", result.stdout == "e3069283  numbers\n", result.stdout)
+        report.check(f"castagnoli of {package} is right", result.stdout == "e3069283  numbers\n", result.stdout)
+
+    validate = prefix / "bin" / "cep27-validate"
+    if validate.exists():
+        sidecars = [rehearsal.channel / other.subdir / f"{other.file}.sigs" for other in rehearsal.packages]
+        result = run(validate, *(other.bundle for other in rehearsal.packages), *sidecars, env=environment)
+        report.check("cep27-validate finds every bundle and sidecar valid", result.returncode == 0, result.stdout)
 
 
 def main() -> int:
