@@ -143,13 +143,8 @@ impl Findings {
         expected: impl AsRef<str>,
         found: impl AsRef<str>,
     ) {
-        self.violations.push(Violation::new(
-            Rule::Document,
-            code,
-            pointer,
-            expected,
-            found,
-        ));
+        self.violations
+            .push(Rule::Document.broken(code, pointer, expected, found));
     }
 
     /// CEP-50: an array of one or more Sigstore bundles.
@@ -195,17 +190,17 @@ impl Findings {
                 }
             }
             None if bundle.contains_key("messageSignature") => self.violations.push(
-                Violation::new(
-                    Rule::Document,
-                    "message_signature",
-                    format!("{pointer}/messageSignature"),
-                    "a DSSE envelope with a statement",
-                    "a signature over a file",
-                )
-                .because(
-                    "this bundle signs a file without saying anything about it, as `cosign \
+                Rule::Document
+                    .broken(
+                        "message_signature",
+                        format!("{pointer}/messageSignature"),
+                        "a DSSE envelope with a statement",
+                        "a signature over a file",
+                    )
+                    .because(
+                        "this bundle signs a file without saying anything about it, as `cosign \
                      sign-blob` does; CEP-27 wants an attestation",
-                ),
+                    ),
             ),
             other => {
                 self.refuse(

@@ -96,7 +96,7 @@ fn violation(
     expected: impl AsRef<str>,
     found: impl AsRef<str>,
 ) -> Box<Violation> {
-    let violation = Violation::new(Rule::Document, code, pointer, expected, found);
+    let violation = Rule::Document.broken(code, pointer, expected, found);
     Box::new(violation)
 }
 

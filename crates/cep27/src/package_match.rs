@@ -3,7 +3,7 @@
 use url::Url;
 
 use crate::statement_rules::Reading;
-use crate::violation::{Violation, Violations, quote};
+use crate::violation::{Violations, quote};
 use crate::{Expected, Rule, Subdir};
 
 /// Rule 8. The predicate type has been checked by rule 2.
@@ -13,8 +13,7 @@ pub(crate) fn check_match(
     violations: &mut Violations,
 ) {
     if let Some(name) = reading.name.filter(|name| *name != expected.file.as_str()) {
-        violations.push(Violation::new(
-            Rule::Match,
+        violations.push(Rule::Match.broken(
             "name_mismatch",
             "/subject/0/name",
             format!("the package's file name {}", quote(expected.file.as_str())),
@@ -26,8 +25,7 @@ pub(crate) fn check_match(
         .digest
         .filter(|found| !found.eq_ignore_ascii_case(&digest))
     {
-        violations.push(Violation::new(
-            Rule::Match,
+        violations.push(Rule::Match.broken(
             "digest_mismatch",
             "/subject/0/digest/sha256",
             format!("the package's digest {}", quote(&digest)),
@@ -49,30 +47,16 @@ fn check_channel_match(
     let expected = format!("the package's channel {}", quote(channel));
     let pointer = "/predicate/targetChannel";
     match attested {
-        None => violations.push(Violation::new(
-            Rule::Match,
-            "channel_absent",
-            pointer,
-            expected,
-            "nothing",
-        )),
+        None => violations.push(Rule::Match.broken("channel_absent", pointer, expected, "nothing")),
         Some(attested) if is_same_channel(attested, channel) => {}
         Some(attested) => {
-            let violation = Violation::new(
-                Rule::Match,
-                "channel_mismatch",
-                pointer,
-                expected,
-                quote(attested),
-            );
-            let with_subdir = subdir.map(|subdir| format!("{channel}/{subdir}"));
-            violations.push(
-                if with_subdir.is_some_and(|channel| is_same_channel(attested, &channel)) {
-                    violation.because("the channel is attested by its URL, without the subdir")
-                } else {
-                    violation
-                },
-            );
+            let ends_in_subdir = subdir
+                .is_some_and(|subdir| is_same_channel(attested, &format!("{channel}/{subdir}")));
+            let explanation =
+                ends_in_subdir.then_some("the channel is attested by its URL, without the subdir");
+            let violation =
+                Rule::Match.broken("channel_mismatch", pointer, expected, quote(attested));
+            violations.push(violation.because(explanation));
         }
     }
 }

@@ -6,7 +6,7 @@ use url::Url;
 use crate::file_name::file_name_problems;
 use crate::json::segment;
 use crate::target_channel::CHANNEL_LIMIT;
-use crate::violation::{Violation, Violations, describe, quote};
+use crate::violation::{Violations, describe, quote};
 use crate::{NameError, PREDICATE_TYPE, Rule, STATEMENT_TYPE, Sha256};
 
 /// What could be read of a statement, right or wrong.
@@ -36,15 +36,22 @@ pub(crate) fn check_statement<'a>(
     }
 }
 
+/// The code for a member that is not there, or for one of the wrong type.
+fn missing_or(
+    value: Option<&Value>,
+    missing: &'static str,
+    wrong_type: &'static str,
+) -> &'static str {
+    if value.is_none() { missing } else { wrong_type }
+}
+
 /// Rule 1.
 fn check_statement_type(value: Option<&Value>, violations: &mut Violations) {
     const POINTER: &str = "/_type";
     match value.and_then(Value::as_str) {
         Some(STATEMENT_TYPE) => {}
         Some("https://in-toto.io/Statement/v0.1") => violations.push(
-            Violation::new(
-                Rule::StatementType,
-                "statement_v0_1",
+            Rule::StatementType.broken("statement_v0_1",
                 POINTER,
                 quote(STATEMENT_TYPE),
                 "the older `https://in-toto.io/Statement/v0.1`",
@@ -54,9 +61,7 @@ fn check_statement_type(value: Option<&Value>, violations: &mut Violations) {
                  attest the package again with a client that writes v1",
             ),
         ),
-        _ => violations.push(Violation::new(
-            Rule::StatementType,
-            "statement_type",
+        _ => violations.push(Rule::StatementType.broken("statement_type",
             POINTER,
             quote(STATEMENT_TYPE),
             describe(value),
@@ -77,17 +82,13 @@ fn check_predicate_type(value: Option<&Value>, violations: &mut Violations) {
         ),
         _ => None,
     };
-    let violation = Violation::new(
-        Rule::PredicateType,
+    let violation = Rule::PredicateType.broken(
         "predicate_type",
         "/predicateType",
         quote(PREDICATE_TYPE),
         describe(value),
     );
-    violations.push(match explanation {
-        Some(explanation) => violation.because(explanation),
-        None => violation,
-    });
+    violations.push(violation.because(explanation));
 }
 
 /// Rules 3, 4 and 5; returns name and digest of the first subject.
@@ -98,33 +99,19 @@ fn check_subjects<'a>(
     const POINTER: &str = "/subject";
     const EXPECTED: &str = "an array of a single subject";
     let Some(Value::Array(subjects)) = value else {
-        let code = if value.is_none() {
-            "subject_missing"
-        } else {
-            "subject_type"
-        };
-        violations.push(Violation::new(
-            Rule::SingleSubject,
-            code,
-            POINTER,
-            EXPECTED,
-            describe(value),
-        ));
+        let code = missing_or(value, "subject_missing", "subject_type");
+        violations.push(Rule::SingleSubject.broken(code, POINTER, EXPECTED, describe(value)));
         return (None, None);
     };
     match subjects.len() {
-        0 => violations.push(Violation::new(
-            Rule::SingleSubject,
-            "subject_none",
+        0 => violations.push(Rule::SingleSubject.broken("subject_none",
             POINTER,
             EXPECTED,
             "none",
         )),
         1 => {}
         count => violations.push(
-            Violation::new(
-                Rule::SingleSubject,
-                "subject_many",
+            Rule::SingleSubject.broken("subject_many",
                 POINTER,
                 EXPECTED,
                 format!("{count} subjects"),
@@ -140,8 +127,7 @@ fn check_subjects<'a>(
         let pointer = format!("{POINTER}/{index}");
         let Value::Object(subject) = subject else {
             let found = describe(Some(subject));
-            violations.push(Violation::new(
-                Rule::SingleSubject,
+            violations.push(Rule::SingleSubject.broken(
                 "descriptor_type",
                 pointer,
                 "a resource descriptor, an object",
@@ -169,13 +155,8 @@ fn check_name<'a>(
     violations: &mut Violations,
 ) -> Option<&'a str> {
     let Some(Value::String(name)) = value else {
-        let code = if value.is_none() {
-            "name_missing"
-        } else {
-            "name_type"
-        };
-        violations.push(Violation::new(
-            Rule::SubjectName,
+        let code = missing_or(value, "name_missing", "name_type");
+        violations.push(Rule::SubjectName.broken(
             code,
             pointer,
             "the package's full file name",
@@ -183,6 +164,9 @@ fn check_name<'a>(
         ));
         return None;
     };
+    let explanation = name
+        .contains(['/', '\\'])
+        .then_some("the name is the file name alone, without folder or URL");
     for problem in file_name_problems(name) {
         let (code, expected, found) = match problem {
             NameError::FileNameLength { length, limit } => (
@@ -225,12 +209,8 @@ fn check_name<'a>(
                 quote(name),
             ),
         };
-        let violation = Violation::new(Rule::SubjectName, code, &*pointer, expected, found);
-        violations.push(if name.contains(['/', '\\']) {
-            violation.because("the name is the file name alone, without folder or URL")
-        } else {
-            violation
-        });
+        let violation = Rule::SubjectName.broken(code, &*pointer, expected, found);
+        violations.push(violation.because(explanation));
     }
     Some(name)
 }
@@ -256,24 +236,13 @@ fn check_digest<'a>(
 ) -> Option<&'a str> {
     const EXPECTED: &str = "a SHA-256 of 64 lower-case hexadecimal characters";
     let Some(Value::Object(digests)) = value else {
-        let code = if value.is_none() {
-            "digest_missing"
-        } else {
-            "digest_type"
-        };
+        let code = missing_or(value, "digest_missing", "digest_type");
         let expected = "an object with the single entry `sha256`";
-        violations.push(Violation::new(
-            Rule::SubjectDigest,
-            code,
-            pointer,
-            expected,
-            describe(value),
-        ));
+        violations.push(Rule::SubjectDigest.broken(code, pointer, expected, describe(value)));
         return None;
     };
     for algorithm in digests.keys().filter(|algorithm| *algorithm != "sha256") {
-        violations.push(Violation::new(
-            Rule::SubjectDigest,
+        violations.push(Rule::SubjectDigest.broken(
             "digest_extra",
             format!("{pointer}{}", segment(algorithm)),
             "`sha256` as the single entry",
@@ -283,18 +252,8 @@ fn check_digest<'a>(
     let value = digests.get("sha256");
     let pointer = format!("{pointer}/sha256");
     let Some(Value::String(digest)) = value else {
-        let code = if value.is_none() {
-            "sha256_missing"
-        } else {
-            "sha256_type"
-        };
-        violations.push(Violation::new(
-            Rule::SubjectDigest,
-            code,
-            pointer,
-            EXPECTED,
-            describe(value),
-        ));
+        let code = missing_or(value, "sha256_missing", "sha256_type");
+        violations.push(Rule::SubjectDigest.broken(code, pointer, EXPECTED, describe(value)));
         return None;
     };
     if digest.parse::<Sha256>().is_err() {
@@ -312,11 +271,8 @@ fn check_digest<'a>(
         } else {
             ("sha256_form", None)
         };
-        let violation = Violation::new(Rule::SubjectDigest, code, pointer, EXPECTED, quote(digest));
-        violations.push(match explanation {
-            Some(explanation) => violation.because(explanation),
-            None => violation,
-        });
+        let violation = Rule::SubjectDigest.broken(code, pointer, EXPECTED, quote(digest));
+        violations.push(violation.because(explanation));
     }
     Some(digest)
 }
@@ -331,8 +287,7 @@ pub(crate) fn check_predicate<'a>(
         None | Some(Value::Null) => return None,
         Some(Value::Object(predicate)) => predicate,
         other => {
-            violations.push(Violation::new(
-                Rule::Predicate,
+            violations.push(Rule::Predicate.broken(
                 "predicate_shape",
                 pointer,
                 "an object with `targetChannel`, or null",
@@ -349,8 +304,7 @@ pub(crate) fn check_predicate<'a>(
             Some(channel)
         }
         None => {
-            violations.push(Violation::new(
-                Rule::Predicate,
+            violations.push(Rule::Predicate.broken(
                 "channel_missing",
                 pointer,
                 "the channel's URL",
@@ -359,8 +313,7 @@ pub(crate) fn check_predicate<'a>(
             None
         }
         Some(_) => {
-            violations.push(Violation::new(
-                Rule::TargetChannel,
+            violations.push(Rule::TargetChannel.broken(
                 "channel_type",
                 pointer,
                 "a string, the channel's URL",
@@ -375,13 +328,7 @@ pub(crate) fn check_predicate<'a>(
 /// that conda clients have. The latter quietly drop and change characters that the former forbids.
 fn check_channel(channel: &str, pointer: &str, violations: &mut Violations) {
     let mut refuse = |code, expected: &str, found: String| {
-        violations.push(Violation::new(
-            Rule::TargetChannel,
-            code,
-            pointer,
-            expected,
-            found,
-        ));
+        violations.push(Rule::TargetChannel.broken(code, pointer, expected, found));
     };
     let length = channel.chars().count();
     if length == 0 || length > CHANNEL_LIMIT {

@@ -92,8 +92,7 @@ fn validate(
         }
         Some(other) => {
             let found = describe(Some(other));
-            violations.push(Violation::new(
-                Rule::StatementType,
+            violations.push(Rule::StatementType.broken(
                 "statement_type",
                 "",
                 "an in-toto statement, an object",

@@ -32,16 +32,17 @@ pub struct Violation {
     pub explanation: Option<String>,
 }
 
-impl Violation {
-    pub(crate) fn new(
-        rule: Rule,
+impl Rule {
+    /// A violation of this rule.
+    pub(crate) fn broken(
+        self,
         code: &'static str,
         pointer: impl Into<String>,
         expected: impl AsRef<str>,
         found: impl AsRef<str>,
-    ) -> Self {
-        Self {
-            rule,
+    ) -> Violation {
+        Violation {
+            rule: self,
             code,
             pointer: pointer.into(),
             within: None,
@@ -50,10 +51,16 @@ impl Violation {
             explanation: None,
         }
     }
+}
 
-    pub(crate) fn because(mut self, explanation: impl Into<String>) -> Self {
-        self.explanation = Some(explanation.into());
-        self
+impl Violation {
+    /// The same with an explanation, if there is one.
+    pub(crate) fn because(self, explanation: impl Into<Option<&'static str>>) -> Self {
+        let explanation = explanation.into().map(str::to_owned);
+        Self {
+            explanation,
+            ..self
+        }
     }
 }
 
@@ -107,8 +114,7 @@ impl Violations {
     /// Everything found, closed by the number of those that are not listed.
     pub(crate) fn into_list(mut self) -> Vec<Violation> {
         if self.unlisted > 0 {
-            self.list.push(Violation::new(
-                Rule::Document,
+            self.list.push(Rule::Document.broken(
                 "more_violations",
                 "",
                 format!("at most {VIOLATION_LIMIT} violations to list"),
