@@ -162,3 +162,47 @@ impl Service {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::Instant;
+
+    async fn send(gate: &Gate, path: &str) -> Result<StatusCode, Dropped> {
+        let request = Request::builder().uri(path).body(()).unwrap();
+        let response = gate.pass(request, async |_| Response::default()).await?;
+        Ok(response.status())
+    }
+
+    /// Time is virtual here: it passes only while everyone sleeps.
+    #[tokio::test(start_paused = true)]
+    async fn requests_wait_for_the_latency_of_their_service_and_the_delay_of_their_number() {
+        let [latency, delay] = [500, 40].map(Duration::from_millis);
+        let fault = Fault {
+            service: Service::Rekor,
+            request: 2,
+            kind: FaultKind::Delay(delay),
+        };
+        let gate = Gate::new(
+            Latency {
+                rekor: latency,
+                ..Latency::default()
+            },
+            vec![fault],
+        );
+        for (path, expected) in [
+            ("/api/v2/log/entries", latency),
+            ("/api/v2/log/entries", latency + delay),
+            ("/api/v2/log/entries", latency),
+            ("/api/v1/timestamp", Duration::ZERO),
+            ("/api/v2/checkpoint", Duration::ZERO),
+        ] {
+            let start = Instant::now();
+            assert_eq!(send(&gate, path).await.unwrap(), StatusCode::OK);
+            assert_eq!(start.elapsed(), expected, "{path}");
+        }
+        assert_eq!(gate.requests(Service::Rekor), 3);
+        assert_eq!(gate.requests(Service::Tsa), 1);
+        assert_eq!(gate.requests(Service::Fulcio), 0);
+    }
+}

@@ -165,6 +165,7 @@ impl Sandbox {
     ) -> Result<Self, Error> {
         files::create_private_folder(folder)?;
         let lock = lock(folder)?;
+        files::remove_unfinished(folder)?;
         let keys = Keys::open(folder)?;
         let (log, writer) = Log::open(folder, keys.rekor.clone(), lock)?;
         let files = TrustFiles::write(folder, &keys, &url)?;

@@ -7,13 +7,12 @@ use std::{
     collections::HashMap,
     io::{Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
 };
 
 use ed25519_dalek::SigningKey;
 use sha2::{Digest as _, Sha256};
 use sigstore_types::Sha256Hash;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     Error,
@@ -29,7 +28,7 @@ const BATCH: usize = 256;
 #[derive(Clone)]
 pub(crate) struct Log {
     writer: mpsc::Sender<Request>,
-    checkpoint: Arc<Mutex<String>>,
+    checkpoint: watch::Receiver<String>,
 }
 
 /// What became of an entry.
@@ -65,9 +64,8 @@ impl Log {
         lock: std::fs::File,
     ) -> Result<(Self, std::thread::JoinHandle<()>), Error> {
         let mut storage = Storage::open(folder, key)?;
-        let checkpoint = Arc::new(Mutex::new(storage.checkpoint.clone()));
+        let checkpoint = storage.checkpoint.subscribe();
         let (writer, mut requests) = mpsc::channel(BATCH);
-        let latest = Arc::clone(&checkpoint);
         let thread = std::thread::Builder::new()
             .name("sandbox log".to_owned())
             .spawn(move || {
@@ -79,10 +77,6 @@ impl Log {
                         batch.push(next);
                     }
                     storage.append(batch);
-                    latest
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .clone_from(&storage.checkpoint);
                 }
                 drop(lock);
             })?;
@@ -105,10 +99,7 @@ impl Log {
 
     /// The latest signed checkpoint.
     pub(crate) fn checkpoint(&self) -> String {
-        self.checkpoint
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.checkpoint.borrow().clone()
     }
 }
 
@@ -119,7 +110,7 @@ struct Storage {
     /// The length of the whole lines of the file.
     length: u64,
     checkpoint_file: PathBuf,
-    checkpoint: String,
+    checkpoint: watch::Sender<String>,
     tree: Tree,
     known: HashMap<[u8; 32], u64>,
 }
@@ -174,7 +165,7 @@ impl Storage {
             file,
             length: length as u64,
             checkpoint_file,
-            checkpoint: String::new(),
+            checkpoint: watch::Sender::default(),
             tree,
             known,
         };
@@ -223,7 +214,7 @@ impl Storage {
                     size,
                     root,
                     hashes: self.tree.inclusion_proof(index, size),
-                    checkpoint: self.checkpoint.clone(),
+                    checkpoint: self.checkpoint.borrow().clone(),
                 })),
                 Ok(()) => Ok(Appended::Duplicate(index)),
             };
@@ -248,7 +239,7 @@ impl Storage {
         let size = self.tree.size();
         let checkpoint = note::sign(&self.key, size, &self.tree.root(size));
         write_atomically(&self.checkpoint_file, checkpoint.as_bytes())?;
-        self.checkpoint = checkpoint;
+        self.checkpoint.send_replace(checkpoint);
         Ok(())
     }
 }
@@ -258,5 +249,133 @@ fn read_checkpoint(path: &Path) -> std::io::Result<Option<String>> {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sigstore_merkle::{hash_leaf, verify_consistency_proof, verify_inclusion_proof};
+
+    fn key() -> SigningKey {
+        SigningKey::from_bytes(&[7; 32])
+    }
+
+    /// Appends entries in one batch.
+    fn append(storage: &mut Storage, entries: &[&str]) -> Vec<Result<Appended, String>> {
+        let (batch, answers): (Vec<_>, Vec<_>) = entries
+            .iter()
+            .map(|entry| {
+                let (answer, answered) = oneshot::channel();
+                let entry = entry.as_bytes().to_vec();
+                (Request { entry, answer }, answered)
+            })
+            .unzip();
+        storage.append(batch);
+        answers
+            .into_iter()
+            .map(|mut answer| answer.try_recv().unwrap())
+            .collect()
+    }
+
+    fn included(appended: &Result<Appended, String>) -> &Inclusion {
+        match appended {
+            Ok(Appended::New(inclusion)) => inclusion,
+            other => panic!("expected a new entry, found {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_batch_shares_one_checkpoint_and_every_entry_is_proved_under_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut storage = Storage::open(folder.path(), key()).unwrap();
+        append(&mut storage, &["first"]);
+        let answers = append(&mut storage, &["a", "b", "c"]);
+        for (entry, answer) in ["a", "b", "c"].iter().zip(&answers) {
+            let inclusion = included(answer);
+            let checkpoint = note::open(&key(), &inclusion.checkpoint).unwrap();
+            assert_eq!(checkpoint.tree_size(), 4);
+            verify_inclusion_proof(
+                &hash_leaf(entry.as_bytes()),
+                inclusion.index,
+                checkpoint.tree_size(),
+                &inclusion.hashes,
+                checkpoint.root_hash(),
+            )
+            .unwrap();
+        }
+    }
+
+    #[test]
+    fn an_entry_is_logged_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut storage = Storage::open(folder.path(), key()).unwrap();
+        let answers = append(&mut storage, &["a", "b", "a"]);
+        assert_eq!(answers[2], Ok(Appended::Duplicate(0)));
+        assert_eq!(append(&mut storage, &["b"]), [Ok(Appended::Duplicate(1))]);
+        drop(storage);
+        let mut storage = Storage::open(folder.path(), key()).unwrap();
+        assert_eq!(append(&mut storage, &["b"]), [Ok(Appended::Duplicate(1))]);
+        assert_eq!(storage.tree.size(), 2);
+    }
+
+    #[test]
+    fn the_log_grows_across_restarts() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut storage = Storage::open(folder.path(), key()).unwrap();
+        let before = included(&append(&mut storage, &["a", "b", "c"])[2]).clone();
+        drop(storage);
+        let mut storage = Storage::open(folder.path(), key()).unwrap();
+        let after = included(&append(&mut storage, &["d"])[0]).clone();
+        assert_eq!(after.index, 3);
+        verify_consistency_proof(
+            before.size,
+            after.size,
+            &storage.tree.consistency_proof(before.size, after.size),
+            &before.root,
+            &after.root,
+        )
+        .unwrap();
+    }
+
+    #[test]
+    fn what_a_killed_process_left_of_a_line_is_cut_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.jsonl");
+        let mut storage = Storage::open(folder.path(), key()).unwrap();
+        append(&mut storage, &["a", "b"]);
+        drop(storage);
+        let mut torn = fs_err::read(&path).unwrap();
+        torn.extend(b"a whole line that no one was told of\n and a to");
+        fs_err::write(&path, torn).unwrap();
+
+        let mut storage = Storage::open(folder.path(), key()).unwrap();
+        assert_eq!(included(&append(&mut storage, &["c"])[0]).index, 3);
+        let text = fs_err::read_to_string(&path).unwrap();
+        assert_eq!(text, "a\nb\na whole line that no one was told of\nc\n");
+    }
+
+    #[test]
+    fn a_log_other_than_the_signed_one_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.jsonl");
+        let mut storage = Storage::open(folder.path(), key()).unwrap();
+        append(&mut storage, &["a", "b"]);
+        drop(storage);
+        let problem = |key| match Storage::open(folder.path(), key) {
+            Err(Error::Log { problem, .. }) => problem,
+            Err(other) => panic!("expected a damaged log, found {other}"),
+            Ok(_) => panic!("expected a damaged log, found a good one"),
+        };
+
+        fs_err::write(&path, "a\nc\n").unwrap();
+        assert_eq!(problem(key()), "one of the first 2 entries was changed");
+        fs_err::write(&path, "a\n").unwrap();
+        assert_eq!(problem(key()), "expected at least 2 entries, found 1");
+        fs_err::write(&path, "a\nb\n").unwrap();
+        let other = SigningKey::from_bytes(&[8; 32]);
+        assert_eq!(problem(other), "it is signed by another key");
+        fs_err::remove_file(folder.path().join("checkpoint")).unwrap();
+        assert_eq!(problem(key()), "the checkpoint is missing");
     }
 }

@@ -62,7 +62,7 @@ impl Tree {
     fn hash(&self, start: u64, end: u64) -> Sha256Hash {
         let length = end - start;
         if length == 0 {
-            return sigstore_types::Sha256Hash::new(EMPTY);
+            return Sha256Hash::new(EMPTY);
         }
         if length.is_power_of_two() {
             let level = length.trailing_zeros();

@@ -98,7 +98,7 @@ impl TryFrom<Claims> for SourceClaims {
     }
 }
 
-/// The parts of `https://host/owner/name`.
+/// The parts of `https://host/owner/name`; the owner may be nested, as GitLab's groups are.
 struct Repository {
     server: String,
     owner: String,
@@ -244,4 +244,106 @@ pub(crate) async fn token(
         .mint(audience.as_deref().unwrap_or(ISSUER))
         .map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     Ok(Json(json!({ "count": token.len(), "value": token })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::certificate::new_key;
+
+    fn issuer() -> Issuer {
+        Issuer::new(&new_key(), Duration::from_secs(300), Claims::default()).unwrap()
+    }
+
+    fn claims(issuer: &Issuer) -> TokenClaims {
+        issuer.check(&issuer.mint(AUDIENCE).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_token_is_refused_when_any_of_its_claims_is_wrong() {
+        let issuer = issuer();
+        let good = claims(&issuer);
+        let now = jiff::Timestamp::now().as_second();
+        for (wrong, expected) in [
+            (
+                TokenClaims {
+                    iss: "https://token.actions.githubusercontent.com".to_owned(),
+                    ..good.clone()
+                },
+                "InvalidIssuer",
+            ),
+            (
+                TokenClaims {
+                    aud: "sigstore".to_owned(),
+                    ..good.clone()
+                },
+                "InvalidAudience",
+            ),
+            (
+                TokenClaims {
+                    exp: now,
+                    ..good.clone()
+                },
+                "ExpiredSignature",
+            ),
+            (
+                TokenClaims {
+                    nbf: now + 60,
+                    ..good.clone()
+                },
+                "ImmatureSignature",
+            ),
+        ] {
+            assert_eq!(
+                issuer.check(&issuer.sign(&wrong).unwrap()).unwrap_err(),
+                expected
+            );
+        }
+    }
+
+    #[test]
+    fn a_token_is_refused_when_it_was_changed_or_another_key_signed_it() {
+        let issuer = self::issuer();
+        let good = issuer.mint(AUDIENCE).unwrap();
+        let (header, rest) = good.split_once('.').unwrap();
+        let (_, signature) = rest.split_once('.').unwrap();
+        let changed = TokenClaims {
+            sub: "someone else".to_owned(),
+            ..claims(&issuer)
+        };
+        let changed = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&changed).unwrap());
+        let unsigned = URL_SAFE_NO_PAD.encode(br#"{"alg":"none"}"#);
+        for forged in [
+            format!("{header}.{changed}.{signature}"),
+            format!("{unsigned}.{changed}."),
+            self::issuer().mint(AUDIENCE).unwrap(),
+            String::new(),
+        ] {
+            issuer.check(&forged).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn a_repository_has_a_host_an_owner_and_a_name() {
+        for bad in [
+            "acme/pkgs",
+            "http://github.com/acme/pkgs",
+            "https://github.com/pkgs",
+            "https://github.com/acme/",
+            "https:///acme/pkgs",
+        ] {
+            let claims = Claims {
+                repository: Some(bad.to_owned()),
+                ..Claims::default()
+            };
+            let error = SourceClaims::try_from(claims).unwrap_err();
+            assert!(error.to_string().contains(bad), "{error}");
+        }
+        let claims = Claims {
+            repository: Some("https://gitlab.com/group/sub/pkgs".to_owned()),
+            ..Claims::default()
+        };
+        let claims = SourceClaims::try_from(claims).unwrap();
+        assert_eq!(claims.repository_owner.unwrap(), "group/sub");
+    }
 }

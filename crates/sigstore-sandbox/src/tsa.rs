@@ -229,3 +229,132 @@ fn attribute<T: Encode + der::EncodeValue + der::Tagged>(
         values: SetOfVec::try_from(vec![Any::encode_from(value)?])?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::certificate::validity;
+    use x509_tsp::MessageImprint;
+
+    fn authority() -> Certified {
+        let validity =
+            validity(Duration::from_secs(0), Duration::from_secs(1_000_000_000)).unwrap();
+        let root = Certified::authority("root", validity).unwrap();
+        root.timestamper("timestamp authority", validity).unwrap()
+    }
+
+    fn request() -> TimeStampReq {
+        TimeStampReq {
+            version: TspVersion::V1,
+            message_imprint: MessageImprint {
+                hash_algorithm: AlgorithmIdentifierOwned {
+                    oid: ID_SHA_256,
+                    parameters: None,
+                },
+                hashed_message: OctetString::new([5; 32]).unwrap(),
+            },
+            req_policy: None,
+            nonce: Some(Int::new(&[1, 2, 3, 4, 5, 6, 7, 8, 9]).unwrap()),
+            cert_req: true,
+            extensions: None,
+        }
+    }
+
+    fn signed_data(request: &TimeStampReq) -> SignedData {
+        let token = grant(&authority(), &request.to_der().unwrap())
+            .unwrap()
+            .unwrap();
+        token.content.decode_as().unwrap()
+    }
+
+    fn info(signed: &SignedData) -> TstInfo {
+        TstInfo::from_der(signed.encap_content_info.econtent.as_ref().unwrap().value()).unwrap()
+    }
+
+    #[test]
+    fn a_token_repeats_imprint_and_nonce_and_has_a_serial_number_of_its_own() {
+        let request = request();
+        let [first, second] = [(); 2].map(|()| info(&signed_data(&request)));
+        assert_eq!(first.message_imprint, request.message_imprint);
+        assert_eq!(first.nonce, request.nonce);
+        assert_ne!(first.serial_number, second.serial_number);
+        let without = TimeStampReq {
+            nonce: None,
+            ..request
+        };
+        assert_eq!(info(&signed_data(&without)).nonce, None);
+    }
+
+    #[test]
+    fn the_certificate_is_included_when_asked_for() {
+        assert!(signed_data(&request()).certificates.is_some());
+        let without = TimeStampReq {
+            cert_req: false,
+            ..request()
+        };
+        assert!(signed_data(&without).certificates.is_none());
+    }
+
+    #[test]
+    fn what_cannot_be_granted_is_rejected_with_its_reason() {
+        let with_hash = |oid, hash: &[u8]| TimeStampReq {
+            message_imprint: MessageImprint {
+                hash_algorithm: AlgorithmIdentifierOwned {
+                    oid,
+                    parameters: None,
+                },
+                hashed_message: OctetString::new(hash).unwrap(),
+            },
+            ..request()
+        };
+        let other_policy = ObjectIdentifier::new_unwrap("1.2.3.4");
+        let sha1 = ObjectIdentifier::new_unwrap("1.3.14.3.2.26");
+        for (request, expected) in [
+            (b"not a request".to_vec(), Failure::BadDataFormat),
+            (
+                with_hash(ID_SHA_512, &[5; 32]).to_der().unwrap(),
+                Failure::BadDataFormat,
+            ),
+            (
+                with_hash(sha1, &[5; 20]).to_der().unwrap(),
+                Failure::BadAlgorithm,
+            ),
+            (
+                TimeStampReq {
+                    req_policy: Some(other_policy),
+                    ..request()
+                }
+                .to_der()
+                .unwrap(),
+                Failure::UnacceptedPolicy,
+            ),
+        ] {
+            assert_eq!(
+                grant(&authority(), &request).unwrap().unwrap_err(),
+                expected
+            );
+        }
+    }
+
+    /// `status` rejection (2) and `failInfo` as a named bit string, without trailing zero bits.
+    #[test]
+    fn a_rejection_is_encoded_as_rfc_3161_has_it() {
+        let encoded = |failure| {
+            let status = PkiStatusInfo::rejection(failure).unwrap();
+            TimeStampResp {
+                status,
+                token: None,
+            }
+            .to_der()
+            .unwrap()
+        };
+        let bad_algorithm = [0x30, 0x09, 0x30, 0x07, 0x02, 0x01, 2, 0x03, 0x02, 7, 0x80];
+        assert_eq!(encoded(Failure::BadAlgorithm), bad_algorithm);
+        let bad_data_format = [0x30, 0x09, 0x30, 0x07, 0x02, 0x01, 2, 0x03, 0x02, 2, 0x04];
+        assert_eq!(encoded(Failure::BadDataFormat), bad_data_format);
+        let unaccepted_extension = [
+            0x30, 0x0b, 0x30, 0x09, 0x02, 0x01, 2, 0x03, 0x04, 7, 0, 0, 0x80,
+        ];
+        assert_eq!(encoded(Failure::UnacceptedExtension), unaccepted_extension);
+    }
+}

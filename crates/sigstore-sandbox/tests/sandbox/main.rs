@@ -1,0 +1,9 @@
+//! What real clients do with the sandbox, and what it does to bad ones.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod client;
+mod faults;
+mod life;
+mod refusals;
+mod signing;
