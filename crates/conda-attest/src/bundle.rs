@@ -1,3 +1,6 @@
+use std::io::Read as _;
+use std::path::Path;
+
 use serde_json::value::RawValue;
 use sigstore_crypto::{CertificateInfo, parse_certificate_info};
 use sigstore_trust_root::TrustedRoot;
@@ -54,6 +57,24 @@ pub fn bundles_in(bytes: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
         .into_iter()
         .map(|text| text.as_bytes().to_vec())
         .collect())
+}
+
+/// The bytes of a bundle's file: a regular file, which no link stands for, of at most 1 MiB.
+///
+/// # Errors
+/// When it is none, is larger, or cannot be read.
+pub fn read_bundle(path: &Path) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    crate::package::open(path)?
+        .take(MAX_BUNDLE as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(Error::io("read", path))?;
+    if bytes.len() > MAX_BUNDLE {
+        return Err(Error::Bundle {
+            reason: format!("`{}` is larger than {MAX_BUNDLE} bytes", path.display()),
+        });
+    }
+    Ok(bytes)
 }
 
 /// A bundle of the one shape that is judged: a DSSE envelope around an in-toto statement, signed
@@ -210,6 +231,16 @@ fn check_entry(entry: &TransparencyLogEntry, root: &TrustedRoot) -> Result<(), R
         );
     }
     if is_v2(entry) {
+        // The name beside a signature is not signed; the origin in the checkpoint is.
+        let origin = checkpoint.origin();
+        if checkpoint.signatures().iter().any(|signature| {
+            log_id.starts_with(signature.key_id.as_slice()) && signature.name != origin
+        }) {
+            return refuse(
+                "checkpoint",
+                "the signature of a checkpoint names another log",
+            );
+        }
         if proof.log_index != entry.log_index {
             return refuse(
                 "log_index",

@@ -26,7 +26,7 @@ mod verdict;
 mod verify;
 mod write;
 
-pub use bundle::bundles_in;
+pub use bundle::{bundles_in, read_bundle};
 pub use error::Error;
 pub use identity::{ActionsEndpoint, IdentitySource, IdentityToken};
 pub use inspect::{Inspection, LogEntry, SigningTime, inspect};

@@ -23,6 +23,34 @@ pub struct PackageFile {
 }
 
 impl PackageFile {
+    /// A package as it stands on disk: its hash, and the subdir that its own `index.json` names.
+    ///
+    /// # Errors
+    /// When the path does not end in a conda file name, or the file is no such package.
+    pub fn read(path: impl Into<PathBuf>) -> Result<Self, Error> {
+        let Package { path, file, .. } = Package::at(path)?;
+        let contents = Contents::read(&path, file.format())?;
+        contents.check_index(&file, None)?;
+        let unknown = |reason: String| Error::Archive {
+            file: file.clone(),
+            reason,
+        };
+        let index = contents
+            .index
+            .as_ref()
+            .map_err(|reason| unknown(reason.clone()))?;
+        let subdir = index
+            .subdir
+            .parse()
+            .map_err(|error: cep27::NameError| unknown(error.to_string()))?;
+        Ok(Self {
+            path,
+            subdir,
+            sha256: contents.sha256,
+            file,
+        })
+    }
+
     /// A package's name within a channel: `linux-64/libgreet-1.0.0-h123_0.conda`.
     #[must_use]
     pub fn key(&self) -> PackageKey {
