@@ -218,7 +218,7 @@ mod tests {
             ),
             (write(b"{}", None), "it is not a JSON array"),
             (
-                write(&vec![b' '; SIDECAR_LIMIT as usize + 1], None),
+                write(&vec![b' '; SIDECAR_LIMIT as usize + 2], None),
                 "is larger than 4194304 bytes",
             ),
         ] {

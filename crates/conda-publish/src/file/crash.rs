@@ -278,7 +278,7 @@ fn check_order(root: &Path, story: Story) {
     for path in snapshot(root).into_keys() {
         if let Some(package) = path.to_str().unwrap().strip_suffix(".sigs") {
             let sha256 = disk::hash(&path).unwrap().unwrap();
-            assert!(super::hashed_name(&path, sha256).exists());
+            assert!(super::folder::hashed_name(&path, sha256).exists());
             assert!(Path::new(package).exists() || story.kind() == Kind::Rehearsal);
         }
     }

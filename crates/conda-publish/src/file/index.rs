@@ -15,7 +15,9 @@ use rattler_conda_types::package::{CondaArchiveType, DistArchiveIdentifier, Dist
 use rattler_index::{IndexFsConfig, index_fs};
 use release_manifest::PackageKey;
 
-use super::{Folder, Kind, OWN, hashed_name, read_sidecar, sidecar_of};
+use super::Kind;
+use super::folder::{Folder, OWN, hashed_name, sidecar_of};
+use super::put::read_sidecar;
 use crate::disk::{self, At};
 use crate::repodata::{REPODATA, Record, Repodata};
 use crate::{Error, archive};
@@ -165,34 +167,6 @@ pub(super) fn write_empty(folder: &Folder) -> Result<(), Error> {
     if disk::open(&path)?.is_none() {
         folder.scratch.write(EMPTY.as_bytes(), &path)?.create()?;
         disk::sync_folder(&noarch)?;
-    }
-    Ok(())
-}
-
-/// Removes from a mirror the sidecars that no record advertises any more.
-pub(super) fn prune(folder: &Folder) -> Result<(), Error> {
-    if folder.kind != Kind::Rehearsal {
-        return Ok(());
-    }
-    for subdir in folder.subdirs()? {
-        let path = folder.subdir(subdir);
-        let files = files(&path)?;
-        for file in &files {
-            let Some(package) = owner(&file.name).filter(|owner| *owner != file.name) else {
-                continue;
-            };
-            let mutable = sidecar_of(&path.join(package));
-            let is_current = path.join(package).exists()
-                && match disk::hash(&mutable)? {
-                    Some(sha256) => {
-                        file.path == mutable || file.path == hashed_name(&mutable, sha256)
-                    }
-                    None => false,
-                };
-            if !is_current {
-                disk::remove(&file.path)?;
-            }
-        }
     }
     Ok(())
 }

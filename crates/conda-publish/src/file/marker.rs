@@ -6,7 +6,8 @@ use std::path::Path;
 use release_manifest::Mode;
 use serde::{Deserialize, Serialize};
 
-use super::{Folder, Kind, OWN};
+use super::Kind;
+use super::folder::{Folder, OWN};
 use crate::Error;
 use crate::disk::{self, At};
 use crate::repodata::REPODATA;

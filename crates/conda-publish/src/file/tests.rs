@@ -724,7 +724,7 @@ async fn concurrent_attestations_of_one_package_are_all_kept() {
 fn those_who_wait_leave_threads_to_the_one_who_writes() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
-        .max_blocking_threads(super::WRITERS + 1)
+        .max_blocking_threads(super::folder::WRITERS + 1)
         .build()
         .unwrap();
     let (sources, root) = folders();
@@ -732,7 +732,7 @@ fn those_who_wait_leave_threads_to_the_one_who_writes() {
     let package = upload(sources.path(), GREET, "hello");
     runtime.block_on(async {
         let mut puts = tokio::task::JoinSet::new();
-        for task in 0..2 * super::WRITERS {
+        for task in 0..2 * super::folder::WRITERS {
             let bundles = vec![bundle(sources.path(), &format!("task {task}"))];
             let (channel, upload) = (
                 channel.clone(),
@@ -750,7 +750,7 @@ fn those_who_wait_leave_threads_to_the_one_who_writes() {
     });
     assert_eq!(
         bundles(root.path(), GREET).unwrap().len(),
-        2 * super::WRITERS
+        2 * super::folder::WRITERS
     );
 }
 
@@ -798,6 +798,22 @@ async fn published_files_are_as_readable_as_the_umask_allows() {
     ] {
         assert_eq!(mode(&root.path().join(path)), mode(&plain));
     }
+}
+
+#[test]
+fn leftovers_are_removed_when_nobody_else_can_own_them() {
+    let root = tempdir().unwrap();
+    let first = FileChannel::open(root.path(), LIVE).unwrap();
+    fs::create_dir_all(root.path().join(".tmp")).unwrap();
+    let leftovers = [".conda-release/tmp/x", ".tmp/x"].map(|path| root.path().join(path));
+    for leftover in &leftovers {
+        fs::write(leftover, "").unwrap();
+    }
+    FileChannel::open(root.path(), LIVE).unwrap();
+    assert!(leftovers.iter().all(|leftover| leftover.exists()));
+    drop(first);
+    FileChannel::open(root.path(), LIVE).unwrap();
+    assert!(!leftovers.iter().any(|leftover| leftover.exists()));
 }
 
 #[tokio::test]
