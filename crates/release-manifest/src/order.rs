@@ -46,14 +46,16 @@ pub(crate) fn build_order(packages: &[PlannedPackage]) -> Result<Vec<PackageKey>
     }
 }
 
-/// See [`Plan::dependents`](crate::Plan::dependents).
-pub(crate) fn dependents(
-    packages: &[PlannedPackage],
+/// Whatever leads to one of the packages along `edges`, directly or through others; see
+/// [`Plan::dependents`](crate::Plan::dependents).
+pub(crate) fn dependents<'a, E: IntoIterator<Item = &'a PackageKey>>(
+    packages: &'a [PlannedPackage],
     of: &BTreeSet<PackageKey>,
+    edges: impl Fn(&'a PlannedPackage) -> E,
 ) -> BTreeSet<PackageKey> {
     let mut needed_by: BTreeMap<&PackageKey, Vec<PackageKey>> = BTreeMap::new();
     for package in packages {
-        for edge in package.edges() {
+        for edge in edges(package) {
             needed_by.entry(edge).or_default().push(package.key());
         }
     }

@@ -397,11 +397,12 @@ impl Phase {
     }
 
     /// Whether a package that has come this far can fail in this phase: it is the phase of its
-    /// next step. A file and its attestation are verified more than once on the way.
+    /// next step. Tests of what a package contains are run before it counts as built; a file and
+    /// its attestation are verified more than once on the way.
     pub(crate) fn can_fail_at(self, progress: Progress) -> bool {
         match self {
             Self::Plan | Self::Build => progress == Progress::Planned,
-            Self::Test => progress == Progress::Built,
+            Self::Test => progress <= Progress::Built,
             Self::Sign => progress == Progress::Tested,
             Self::Verify => (Progress::Built..Progress::Published).contains(&progress),
             Self::Publish => progress == Progress::Attested,

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use cep27::{FileName, Subdir};
@@ -19,6 +20,12 @@ pub struct PackageKey {
 }
 
 impl PackageKey {
+    /// Where the package lies beneath a channel's folder. Pure: nothing is looked up.
+    #[must_use]
+    pub fn under(&self, folder: &Path) -> PathBuf {
+        folder.join(self.subdir.as_str()).join(self.file.as_str())
+    }
+
     /// The key as a file system that ignores case sees it.
     pub(crate) fn folded(&self) -> String {
         self.to_string().to_lowercase()

@@ -137,7 +137,14 @@ impl Plan {
     /// themselves are not part of it.
     #[must_use]
     pub fn dependents(&self, of: &BTreeSet<PackageKey>) -> BTreeSet<PackageKey> {
-        order::dependents(&self.packages, of)
+        order::dependents(&self.packages, of, PlannedPackage::edges)
+    }
+
+    /// Every package that cannot be used without these: whatever runs with one of them, directly
+    /// or through others. The given packages themselves are not part of it.
+    #[must_use]
+    pub fn runtime_dependents(&self, of: &BTreeSet<PackageKey>) -> BTreeSet<PackageKey> {
+        order::dependents(&self.packages, of, |package| &package.runs_with)
     }
 
     /// Checks what the types cannot: no two packages whose keys differ in case alone, every edge

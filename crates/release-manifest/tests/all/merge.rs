@@ -58,6 +58,12 @@ fn a_shard_tells_of_its_own_packages_only() {
         refused(&ours, &shard(&other, &ours)),
         Error::ShardPlan { .. }
     ));
+    let mut trusting = shard(&plan, &ours);
+    trusting.trust = Some(samples::trust());
+    assert!(matches!(
+        refused(&ours, &trusting),
+        Error::ShardField { field: "trust" }
+    ));
     let good = shard(&plan, &ours);
     let twice = Shard {
         packages: &ours,

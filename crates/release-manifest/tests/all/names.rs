@@ -42,6 +42,11 @@ fn paths_stay_beneath_their_folder() {
 
 #[test]
 fn a_key_is_a_known_subdir_and_a_file_name() {
+    let good: PackageKey = "noarch/a-1-0.conda".parse().unwrap();
+    assert_eq!(
+        good.under(Path::new("/channel")),
+        Path::new("/channel/noarch/a-1-0.conda")
+    );
     for bad in [
         "",
         "noarch",

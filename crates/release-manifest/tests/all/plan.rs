@@ -85,6 +85,10 @@ fn dependents_are_whatever_cannot_be_finished() {
     assert_eq!(of(&[LIBRARY, PROGRAM]), [key(BROKEN)]);
     assert_eq!(of(&[BROKEN]), []);
     assert_eq!(of(&[]), []);
+
+    let running = |text: &str| Vec::from_iter(plan.runtime_dependents(&[key(text)].into()));
+    assert_eq!(running(LIBRARY), [PROGRAM, BROKEN].map(key));
+    assert_eq!(running(DATA), [], "needed for tests alone");
 }
 
 #[test]
@@ -230,6 +234,7 @@ proptest! {
         let mut other = plan.clone();
         let middle = seed.index(other.packages.len() + 1);
         other.packages.rotate_left(middle);
+        other.skipped.reverse();
         for package in &mut other.packages {
             package.builds_on.reverse();
             package.runs_with.reverse();

@@ -54,12 +54,14 @@ pub(crate) fn plan() -> Plan {
             },
             package(DATA),
         ],
-        skipped: vec![SkippedOutput {
-            recipe: "recipes/old/recipe.yaml".parse().unwrap(),
-            output: "old".to_owned(),
-            variant: BTreeMap::new(),
-            reason: "already in the channel".to_owned(),
-        }],
+        skipped: ["old", "older"]
+            .map(|output| SkippedOutput {
+                recipe: "recipes/old/recipe.yaml".parse().unwrap(),
+                output: output.to_owned(),
+                variant: BTreeMap::new(),
+                reason: "already in the channel".to_owned(),
+            })
+            .into(),
     }
 }
 
