@@ -140,8 +140,8 @@ impl Findings {
         &mut self,
         code: &'static str,
         pointer: impl Into<String>,
-        expected: impl AsRef<str>,
-        found: impl AsRef<str>,
+        expected: impl Into<String>,
+        found: impl Into<String>,
     ) {
         self.violations
             .push(Rule::Document.broken(code, pointer, expected, found));

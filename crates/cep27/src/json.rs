@@ -93,8 +93,8 @@ fn readable(json: &[u8], limit: usize) -> Result<&str, Box<Violation>> {
 fn violation(
     code: &'static str,
     pointer: impl Into<String>,
-    expected: impl AsRef<str>,
-    found: impl AsRef<str>,
+    expected: impl Into<String>,
+    found: impl Into<String>,
 ) -> Box<Violation> {
     let violation = Rule::Document.broken(code, pointer, expected, found);
     Box::new(violation)

@@ -33,21 +33,22 @@ pub struct Violation {
 }
 
 impl Rule {
-    /// A violation of this rule.
+    /// A violation of this rule. Foreign text enters `expected` and `found` through [`quote`] or
+    /// [`describe`] alone.
     pub(crate) fn broken(
         self,
         code: &'static str,
         pointer: impl Into<String>,
-        expected: impl AsRef<str>,
-        found: impl AsRef<str>,
+        expected: impl Into<String>,
+        found: impl Into<String>,
     ) -> Violation {
         Violation {
             rule: self,
             code,
             pointer: pointer.into(),
             within: None,
-            expected: printable(expected.as_ref()),
-            found: printable(found.as_ref()),
+            expected: expected.into(),
+            found: found.into(),
             explanation: None,
         }
     }
@@ -133,10 +134,11 @@ pub(crate) fn describe(value: Option<&Value>) -> String {
         Some(Value::Array(elements)) => format!("an array of {}", elements.len()),
         Some(Value::Object(_)) => "an object".to_owned(),
         Some(Value::Null) => "null".to_owned(),
-        Some(value) => format!("`{value}`"),
+        Some(value) => quote(&value.to_string()),
     }
 }
 
+/// Foreign text as a message quotes it: [`printable`], between backticks.
 pub(crate) fn quote(text: &str) -> String {
     format!("`{}`", printable(text))
 }
