@@ -6,12 +6,13 @@ use std::{
 };
 
 use cargo_metadata::MetadataCommand;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
 /// Which workspace member a recipe packages: an entry of `[[package]]`.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct PackageLink {
     /// The recipe's folder or file, relative to the workspace.

@@ -5,11 +5,12 @@ use std::{collections::BTreeMap, fmt, num::NonZeroUsize, path::PathBuf, str::Fro
 use cep27::{Format, Subdir};
 use rattler_conda_types::compression_level::CompressionLevel;
 use release_manifest::Digest;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// The keys of `[build]`. Every one has a default.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct BuildOptions {
     /// Channels that build, host and test environments are solved from, after the local one: names on conda.anaconda.org, URLs
@@ -20,10 +21,13 @@ pub struct BuildOptions {
     /// The platforms to plan for; empty means the one this runs on.
     pub platforms: Vec<Platform>,
     /// Plans for this platform alone: the entry of [`platforms`](Self::platforms) with this target, else a new one.
+    #[schemars(with = "Option<String>")]
     pub target_platform: Option<Subdir>,
     /// The machine that builds, where no entry of [`platforms`](Self::platforms) says so; the current one by default.
+    #[schemars(with = "Option<String>")]
     pub build_platform: Option<Subdir>,
     /// The platform, of several planned for, whose builds make the `noarch` packages; the first by default.
+    #[schemars(with = "Option<String>")]
     pub noarch_build_platform: Option<Subdir>,
     /// Variant files that hold for every recipe, relative to the root. They win over the file beside a recipe, and later ones
     /// over earlier ones.
@@ -120,13 +124,15 @@ impl BuildOptions {
 }
 
 /// A platform to plan for.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Platform {
     /// The platform that packages are for.
+    #[schemars(with = "String")]
     pub target: Subdir,
     /// The platform that builds them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub build: Option<Subdir>,
     /// The CI runner that builds them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -134,7 +140,7 @@ pub struct Platform {
 }
 
 /// What the order of channels means to the solver.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ChannelPriority {
     /// The first channel that has a package is the only one for it.
@@ -157,7 +163,7 @@ impl From<ChannelPriority> for rattler_solve::ChannelPriority {
 }
 
 /// Which package tests run.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TestMode {
     /// Those for the platform of this machine, and of `noarch` packages.
@@ -170,7 +176,7 @@ pub enum TestMode {
 }
 
 /// Which packages of the target channel are not built again.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SkipExisting {
     /// Those whose file name is there.
@@ -183,7 +189,7 @@ pub enum SkipExisting {
 }
 
 /// How much of the environment reaches build scripts.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EnvironmentIsolation {
     /// Build variables and a short list of others; HOME is the work folder.
@@ -206,7 +212,7 @@ impl From<EnvironmentIsolation> for rattler_build_script::EnvironmentIsolation {
 }
 
 /// rattler-build's sandbox around build scripts.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Sandbox {
     /// Allows network access.
@@ -236,7 +242,8 @@ impl From<&Sandbox> for rattler_build_script::SandboxArguments {
 
 /// Archive format and compression level, written as in rattler-build's `--package-format`: `conda`, `tar-bz2`, `conda:max`,
 /// `conda:min`, `conda:19`, `tar-bz2:9`.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[schemars(with = "String")]
 #[serde(try_from = "String", into = "String")]
 pub struct PackageFormat {
     archive: Format,

@@ -1,8 +1,153 @@
 //! One command from conda recipes to a published, attested channel.
+//!
+//! A monorepo's own `xtask` needs three lines:
+//!
+//! ```no_run
+//! fn main() -> std::process::ExitCode {
+//!     conda_release::main()
+//! }
+//! ```
+//!
+//! The phases of a release stand in [`pipeline`]; what they do is done by the crates below. This
+//! crate decides what to say of it, and where.
 
-use std::process::ExitCode;
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
-/// Runs the command line of this process and returns its exit status.
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod error;
+pub mod exit;
+mod foreign;
+mod interrupt;
+mod output;
+pub mod pipeline;
+pub mod printer;
+mod progress;
+mod release;
+mod source;
+mod table;
+mod workspace;
+
+use std::{ffi::OsString, path::Path, process::ExitCode};
+
+use clap::{CommandFactory, FromArgMatches};
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    cli::{Cli, Command},
+    error::{Error, Shown},
+    exit::Status,
+    printer::{OutputFormat, Printer},
+    workspace::Workspace,
+};
+
+/// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    main_with_args(std::env::args_os())
+}
+
+/// Runs a command line, whose first element is the program's name.
+pub fn main_with_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let mut args: Vec<OsString> = args.into_iter().collect();
+    let invocation = invocation(&args);
+    // `cargo conda-release …` runs `cargo-conda-release conda-release …`.
+    if args.get(1).is_some_and(|arg| arg == "conda-release") {
+        args.remove(1);
+    }
+    let command = Cli::command().bin_name(invocation.clone());
+    let cli = match command
+        .try_get_matches_from(args)
+        .and_then(|matches| Cli::from_arg_matches(&matches))
+    {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed stream leaves nobody to tell.
+            let _printed = error.print();
+            return match error.use_stderr() {
+                true => Status::Usage,
+                false => Status::Done,
+            }
+            .into();
+        }
+    };
+    if matches!(cli.command, Command::Worker) {
+        return conda_recipes::worker::serve();
+    }
+    let printer = Printer::new(
+        cli.global.output_format,
+        cli.global.color,
+        cli.global.verbosity(),
+    );
+    if cli.global.verbose > 1 {
+        trace();
+    }
+    let status = run(cli, &invocation, &printer).unwrap_or_else(|error| report(&error, &printer));
+    status.into()
+}
+
+/// Runs one command to its end.
+fn run(cli: Cli, invocation: &str, printer: &Printer) -> Result<Status, Error> {
+    let workspace = || Workspace::find(&cli.global);
+    match cli.command {
+        Command::Release(args) => block_on(args.run(&workspace()?, invocation, printer)),
+        Command::Plan(args) => block_on(args.run(&workspace()?, printer)),
+        Command::Build(args) => block_on(args.run(&workspace()?, printer)),
+        Command::Sign(args) => block_on(args.run(&workspace()?, printer)),
+        Command::Publish(args) => block_on(args.run(&workspace()?, printer)),
+        Command::Verify(args) => args.run(workspace, printer),
+        Command::Inspect(args) => args.run(printer),
+        Command::Validate(args) => args.run(printer),
+        Command::Schema(args) => args.run(printer),
+        Command::Merge(args) => Err(args.run("merge", "build on one machine with `release`")),
+        Command::Init(args) => Err(args.run("init", "start from the README's configuration")),
+        Command::Doctor(args) => Err(args.run("doctor", "`release` checks what a rehearsal needs")),
+        Command::Worker => Ok(Status::Done),
+    }
+}
+
+/// Runs the future of a command; a signal ends it.
+fn block_on(command: impl Future<Output = Result<Status, Error>>) -> Result<Status, Error> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::output("start", "the runtime"))?;
+    let result = runtime.block_on(interrupt::or_interrupted(command));
+    runtime.shutdown_background();
+    result
+}
+
+/// Says what went wrong, on stderr for a person and on stdout for a script.
+fn report(error: &Error, printer: &Printer) -> Status {
+    match printer.format() {
+        OutputFormat::Human => printer.error(&Shown::from(error).render()),
+        // A closed stdout leaves the exit status to tell.
+        OutputFormat::Json => drop(printer.json(&error.document())),
+    }
+    error.status()
+}
+
+/// How the program was called, for the commands it suggests.
+fn invocation(args: &[OsString]) -> String {
+    let name = args
+        .first()
+        .map(Path::new)
+        .and_then(Path::file_stem)
+        .and_then(|name| name.to_str());
+    match name {
+        Some("xtask") => "cargo xtask".to_owned(),
+        Some("cargo-conda-release") => "cargo conda-release".to_owned(),
+        Some(name) => name.to_owned(),
+        None => "conda-release".to_owned(),
+    }
+}
+
+/// Shows what the libraries trace, for `-vv` and `RUST_LOG`.
+fn trace() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // A host program may have set a subscriber of its own: then it decides.
+    let _set = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .try_init();
 }

@@ -1,0 +1,90 @@
+//! `build`: plan and build, without any identity.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use release_manifest::Progress;
+
+use super::release::{Rehearsal, live_is_not_available, show};
+use crate::{
+    error::Error,
+    exit::Status,
+    pipeline::{self, BuildFlags},
+    printer::Printer,
+    workspace::Workspace,
+};
+
+/// Plan and build; needs no identity
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  conda-release build                every recipe of the workspace
+  conda-release build recipes/zlib   one recipe
+  conda-release build --test skip    without package tests")]
+pub struct BuildArgs {
+    /// Recipe files, folders or globs; those of the configuration by default
+    #[arg(value_name = "RECIPE")]
+    recipes: Vec<PathBuf>,
+
+    /// The channel that will be published to
+    #[arg(long, value_name = "URL", env = "CONDA_RELEASE_CHANNEL")]
+    to: Option<String>,
+
+    /// Build for a live release
+    #[arg(short = 'x', long)]
+    execute: bool,
+
+    /// Build the packages of this plan
+    #[arg(long, value_name = "FILE")]
+    plan: Option<PathBuf>,
+
+    /// How to build
+    #[command(flatten)]
+    build: BuildFlags,
+}
+
+impl BuildArgs {
+    /// Builds and tests what is not built yet.
+    ///
+    /// # Errors
+    /// Whatever concerns the run as a whole; what concerns a package is in the manifest and in the status.
+    pub(crate) async fn run(
+        self,
+        workspace: &Workspace,
+        printer: &Printer,
+    ) -> Result<Status, Error> {
+        if self.execute {
+            return Err(live_is_not_available(
+                "build --execute",
+                self.to.as_deref(),
+                workspace,
+            ));
+        }
+        if self.plan.is_some() {
+            return Err(Error::NotAvailable {
+                what: "`--plan`".to_owned(),
+                target: "this version".to_owned(),
+                instead: "build what the recipes say, on one machine",
+            });
+        }
+        let mut run = Rehearsal::begin(
+            workspace,
+            &self.recipes,
+            self.to.as_deref(),
+            &self.build,
+            printer,
+        )
+        .await?;
+        run.check(printer)?;
+        pipeline::build(
+            &mut run.release,
+            &run.planning,
+            &pipeline::worker(workspace)?,
+            printer,
+        )
+        .await?;
+        run.release.compact()?;
+        show(&run.release, printer)?;
+        Ok(pipeline::outcome(&run.release, Progress::Tested))
+    }
+}

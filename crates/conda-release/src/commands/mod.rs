@@ -1,0 +1,13 @@
+//! One file a command: its arguments, and what it does with them.
+
+pub mod build;
+pub mod inspect;
+pub mod later;
+pub mod plan;
+pub mod policy;
+pub mod publish;
+pub mod release;
+pub mod schema;
+pub mod sign;
+pub mod validate;
+pub mod verify;

@@ -1,0 +1,296 @@
+//! `publish`: packages with their attestations into a channel.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use clap::Args;
+use conda_attest::{PackageFile, Policy, Verifier, bundles_in, read_bundle};
+use conda_publish::{Bundle, ChannelLocation, FileChannel, Kind, Upload};
+use release_manifest::{Mode, PackageKey, Progress, PublishResult};
+use serde::Serialize;
+
+use super::{
+    policy::{PolicyArgs, TrustArgs},
+    release::{Rehearsal, check, live_is_not_available, show},
+    verify::beside,
+};
+use crate::{error::Error, exit::Status, pipeline, printer::Printer, workspace::Workspace};
+
+/// Publish packages with their attestations
+///
+/// Without --execute only a folder can be published to: it is marked as a rehearsal's, and a live
+/// release refuses it. Every attestation is verified before anything is copied.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  conda-release publish                       the release, into the rehearsal's channel
+  conda-release publish --to /srv/channel     the release, into a folder
+  conda-release publish *.conda --to channel --attestation *.sigstore.json --trust sandbox --identity ID --issuer URL")]
+pub struct PublishArgs {
+    /// Packages to publish; those of the release by default
+    #[arg(value_name = "PACKAGE")]
+    packages: Vec<PathBuf>,
+
+    /// The channel: a folder, which is made where there is none
+    #[arg(long, value_name = "URL")]
+    to: Option<String>,
+
+    /// Bundles, JSON lines or arrays with the attestations of PACKAGE; beside each by default
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "packages")]
+    attestation: Vec<PathBuf>,
+
+    /// The channel that must have been attested; only with PACKAGE
+    #[arg(long, value_name = "URL", requires = "packages")]
+    channel: Option<String>,
+
+    /// Publish for real instead of rehearsing
+    #[arg(short = 'x', long)]
+    execute: bool,
+
+    /// After a failure, go on with what does not need the failed package
+    #[arg(short, long)]
+    keep_going: bool,
+
+    /// Under whose trust
+    #[command(flatten)]
+    trust: TrustArgs,
+
+    /// Who may have signed
+    #[command(flatten)]
+    policy: PolicyArgs,
+}
+
+#[derive(Serialize)]
+struct Report {
+    schema_version: u32,
+    channel: PathBuf,
+    packages: Vec<Entry>,
+}
+
+#[derive(Serialize)]
+struct Entry {
+    package: PackageKey,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<PublishResult>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl PublishArgs {
+    /// Publishes what was asked for.
+    ///
+    /// # Errors
+    /// Whatever concerns the run as a whole; what concerns a package is in the manifest or report, and in the status.
+    pub(crate) async fn run(
+        self,
+        workspace: &Workspace,
+        printer: &Printer,
+    ) -> Result<Status, Error> {
+        if self.execute {
+            return Err(live_is_not_available(
+                "publish --execute",
+                self.to.as_deref(),
+                workspace,
+            ));
+        }
+        let target = self
+            .to
+            .as_deref()
+            .map(|to| folder(to, workspace))
+            .transpose()?;
+        match target {
+            None if self.packages.is_empty() => self.publish_release(workspace, printer).await,
+            None => Err(Error::Usage(
+                "say with --to where PACKAGE is published".to_owned(),
+            )),
+            Some(folder) if self.packages.is_empty() => {
+                self.copy_release(&folder, workspace, printer).await
+            }
+            Some(folder) => self.publish_files(&folder, workspace, printer).await,
+        }
+    }
+
+    /// The release, into its own channel.
+    async fn publish_release(
+        self,
+        workspace: &Workspace,
+        printer: &Printer,
+    ) -> Result<Status, Error> {
+        let (mut release, _lock) = Rehearsal::resume(workspace)?;
+        let channel = check(&mut release, printer)?;
+        pipeline::publish(&mut release, &channel, self.keep_going, printer).await?;
+        release.compact()?;
+        show(&release, printer)?;
+        Ok(pipeline::outcome(&release, Progress::Published))
+    }
+
+    /// The release, into a folder of somebody's.
+    async fn copy_release(
+        self,
+        to: &Path,
+        workspace: &Workspace,
+        printer: &Printer,
+    ) -> Result<Status, Error> {
+        let (mut release, _lock) = Rehearsal::resume(workspace)?;
+        check(&mut release, printer)?;
+        let status = pipeline::outcome(&release, Progress::Attested);
+        if status != Status::Done && !self.keep_going {
+            show(&release, printer)?;
+            return Ok(status);
+        }
+        let keys = release
+            .manifest()
+            .packages()
+            .iter()
+            .map(release_manifest::Package::key);
+        let uploads: Vec<Upload> = keys
+            .filter_map(|key| pipeline::upload(&release, &key))
+            .collect();
+        put(to, uploads, printer)
+            .await
+            .map(|copied| status.and(copied))
+    }
+
+    /// Packages and attestations that were made elsewhere.
+    async fn publish_files(
+        self,
+        to: &Path,
+        workspace: &Workspace,
+        printer: &Printer,
+    ) -> Result<Status, Error> {
+        let policy = self.policy.policy()?;
+        let trust = self.trust.load(|| Ok(workspace.clone()))?;
+        let verifier = Verifier::new(&trust)?;
+        let channel = match self.channel {
+            Some(channel) => channel,
+            None => workspace
+                .rehearsed_channel(workspace.channel(None).as_deref())?
+                .as_str()
+                .to_owned(),
+        };
+        let mut uploads = Vec::new();
+        let mut refused = 0;
+        for path in &self.packages {
+            let package = PackageFile::read(path)?;
+            match proven(&package, &self.attestation, &verifier, &policy, &channel)? {
+                Ok(bundles) => uploads.push(Upload {
+                    source: package.path.clone(),
+                    package: package.key(),
+                    sha256: package.sha256,
+                    bundles,
+                }),
+                Err(reason) => {
+                    printer.failure("Refused", &format!("{}: {reason}", path.display()));
+                    refused += 1;
+                }
+            }
+        }
+        if refused > 0 {
+            printer
+                .warning("nothing was published: every package needs an attestation that verifies");
+            return Ok(Status::Verify);
+        }
+        put(to, uploads, printer).await
+    }
+}
+
+/// The folder that `--to` names.
+fn folder(to: &str, workspace: &Workspace) -> Result<PathBuf, Error> {
+    match to.parse::<ChannelLocation>()? {
+        ChannelLocation::File(path) => Ok(workspace.current().join(path)),
+        other => Err(Error::NotAvailable {
+            what: "`publish`".to_owned(),
+            target: format!("{} (`{to}`)", other.kind()),
+            instead: "publish to a folder: `--to /path/of/a/channel`",
+        }),
+    }
+}
+
+/// The bundles that prove a package, each a file of its own: matched by what they say, never by their place.
+fn proven(
+    package: &PackageFile,
+    attestations: &[PathBuf],
+    verifier: &Verifier,
+    policy: &Policy,
+    channel: &str,
+) -> Result<Result<Vec<Bundle>, String>, Error> {
+    let beside = [beside(&package.path)];
+    let files = if attestations.is_empty() {
+        &beside[..]
+    } else {
+        attestations
+    };
+    let mut bundles = Vec::new();
+    let mut reasons = Vec::new();
+    for file in files {
+        let bytes = read_bundle(file)?;
+        let [bundle] = &bundles_in(&bytes)?[..] else {
+            reasons.push(format!(
+                "`{}` holds several bundles: give one a file",
+                file.display()
+            ));
+            continue;
+        };
+        let verdict = verifier.verify(package, bundle, policy, Some(channel));
+        match verdict.passed() {
+            true => bundles.push(Bundle {
+                path: file.clone(),
+                sha256: pipeline::hash(&bytes),
+            }),
+            false => reasons.push(format!("`{}`: {verdict}", file.display())),
+        }
+    }
+    match bundles.is_empty() {
+        true => Ok(Err(reasons.join("; "))),
+        false => Ok(Ok(bundles)),
+    }
+}
+
+/// Publishes into a folder whose names are immutable, which it marks as a rehearsal's.
+async fn put(to: &Path, uploads: Vec<Upload>, printer: &Printer) -> Result<Status, Error> {
+    let channel = FileChannel::open(to, Kind::Target(Mode::Rehearsal))?;
+    let mut report = Report {
+        schema_version: 1,
+        channel: to.to_owned(),
+        packages: Vec::new(),
+    };
+    for upload in uploads {
+        let started = Instant::now();
+        let entry = match channel.put(&upload).await {
+            Ok(placed) => {
+                let line = pipeline::line(&upload.package, placed.result, started.elapsed());
+                printer.status("Published", &line);
+                let (url, result) = (Some(placed.url), Some(placed.result));
+                Entry {
+                    package: upload.package,
+                    url,
+                    result,
+                    error: None,
+                }
+            }
+            Err(error) => {
+                printer.failure("Failed", &format!("{} to publish: {error}", upload.package));
+                let error = Some(error.to_string());
+                Entry {
+                    package: upload.package,
+                    url: None,
+                    result: None,
+                    error,
+                }
+            }
+        };
+        report.packages.push(entry);
+    }
+    channel.finish().await?;
+    printer
+        .json(&report)
+        .map_err(Error::output("write", "stdout"))?;
+    match report.packages.iter().any(|entry| entry.error.is_some()) {
+        true => Ok(Status::Publish),
+        false => Ok(Status::Done),
+    }
+}

@@ -1,0 +1,119 @@
+//! `validate`: the rules of CEP-27 against documents.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use cep27::{Document, validate_document};
+use clap::Args;
+use serde::Serialize;
+
+use crate::{
+    error::Error,
+    exit::Status,
+    foreign::harmless,
+    printer::{OutputFormat, Printer},
+};
+
+/// Check statements, predicates, bundles and sidecars against the rules of CEP-27
+///
+/// Reports every violation with its rule and JSON pointer. It looks at what is attested, not at who
+/// attests it: that is `verify`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  conda-release validate statement.json
+  conda-release validate target/conda-release/rehearsal/packages/*/*.sigstore.json
+  conda-release validate - < statement.json")]
+pub struct ValidateArgs {
+    /// A statement, predicate, DSSE envelope, bundle or sidecar; `-` for standard input
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct Report {
+    schema_version: u32,
+    documents: Vec<Entry>,
+}
+
+#[derive(Serialize)]
+struct Entry {
+    file: String,
+    valid: bool,
+    document: Document,
+}
+
+impl ValidateArgs {
+    /// Validates every file.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub(crate) fn run(self, printer: &Printer) -> Result<Status, Error> {
+        let documents = self
+            .files
+            .iter()
+            .map(|file| validate(file))
+            .collect::<Result<Vec<_>, Error>>()?;
+        let status = match documents.iter().all(|entry| entry.valid) {
+            true => Status::Done,
+            false => Status::Cep27,
+        };
+        if printer.format() == OutputFormat::Human {
+            for entry in &documents {
+                printer
+                    .result(&lines(entry))
+                    .map_err(Error::output("write", "stdout"))?;
+            }
+        }
+        let report = Report {
+            schema_version: 1,
+            documents,
+        };
+        printer
+            .json(&report)
+            .map_err(Error::output("write", "stdout"))?;
+        Ok(status)
+    }
+}
+
+fn validate(file: &Path) -> Result<Entry, Error> {
+    let bytes = read(file).map_err(Error::output("read", file))?;
+    let document = validate_document(&bytes);
+    Ok(Entry {
+        file: file.display().to_string(),
+        valid: document.violations.is_empty(),
+        document,
+    })
+}
+
+/// At most one byte more than a document may have: the validator reports the rest as too long.
+fn read(file: &Path) -> io::Result<Vec<u8>> {
+    let limit = cep27::JSON_LIMIT as u64 + 1;
+    let mut bytes = Vec::new();
+    if file == Path::new("-") {
+        io::stdin().lock().take(limit).read_to_end(&mut bytes)?;
+    } else {
+        File::open(file)?.take(limit).read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
+}
+
+fn lines(entry: &Entry) -> String {
+    let mark = if entry.valid { "✓" } else { "✗" };
+    let mut lines = vec![format!(
+        "{mark} {} ({})",
+        harmless(&entry.file),
+        entry.document.kind
+    )];
+    lines.extend(
+        entry
+            .document
+            .violations
+            .iter()
+            .map(|violation| format!("    {violation}")),
+    );
+    lines.join("\n")
+}

@@ -1,0 +1,425 @@
+//! What goes wrong, and how it is shown: a message, its causes, an excerpt, and a hint that names the fix.
+
+use std::{error::Error as _, fmt, io, ops::Range, path::PathBuf};
+
+use miette::{
+    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode,
+};
+use serde::Serialize;
+
+use crate::{
+    exit::Status,
+    foreign::{harmless, harmless_lines},
+};
+
+/// Everything a command can fail with.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] Box<ConfigError>),
+    /// No workspace at or above the folder.
+    #[error("no workspace found at or above `{}`: expected a folder with `conda-release.toml`, a Cargo workspace, or a git repository", .0.display())]
+    NoWorkspace(PathBuf),
+    /// Another run holds the output folder.
+    #[error("another run (process {process}) is at work in `{}`", folder.display())]
+    Locked {
+        /// The output folder.
+        folder: PathBuf,
+        /// The process that holds the lock, as it wrote itself.
+        process: String,
+    },
+    /// A file of the output folder cannot be read or written.
+    #[error("cannot {action} `{}`", path.display())]
+    Output {
+        /// What was tried: `read`, `write`, `create`.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A plan, manifest or journal that cannot be understood.
+    #[error("cannot use `{}`", path.display())]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<release_manifest::Error>,
+    },
+    /// The stored state belongs to another release.
+    #[error("`{}` belongs to another release: its {what} is `{found}`, expected `{expected}`", path.display())]
+    OtherRelease {
+        /// The manifest.
+        path: PathBuf,
+        /// What differs: mode, channel, target channel or trust.
+        what: &'static str,
+        /// What the manifest says.
+        found: String,
+        /// What this run would do.
+        expected: String,
+    },
+    /// A command that continues a release found none.
+    #[error("`{}` does not exist: nothing was planned and built there", .0.display())]
+    NoRelease(PathBuf),
+    /// A step that this build of the program cannot do.
+    #[error("{what} is not available for {target}")]
+    NotAvailable {
+        /// The command or option.
+        what: String,
+        /// What it was asked for.
+        target: String,
+        /// What works instead.
+        instead: &'static str,
+    },
+    /// `verify` and `publish --attestation` have no default identity policy.
+    #[error("no identity policy was given: who may have signed is for you to say")]
+    NoPolicy,
+    /// Something the command line says cannot be.
+    #[error("{0}")]
+    Usage(String),
+    /// Recipes: finding, rendering, planning.
+    #[error(transparent)]
+    Recipes(#[from] conda_recipes::Error),
+    /// Signing or verifying as a whole.
+    #[error(transparent)]
+    Attest(Box<conda_attest::Error>),
+    /// A channel as a whole.
+    #[error(transparent)]
+    Publish(#[from] conda_publish::Error),
+    /// The rehearsal's Sigstore.
+    #[error(transparent)]
+    Sandbox(#[from] sigstore_sandbox::Error),
+    /// A plan or manifest made by this very run is not one.
+    #[error(transparent)]
+    Plan(Box<release_manifest::Error>),
+    /// Ctrl-C or SIGTERM.
+    #[error("interrupted: the same command continues where this one ended")]
+    Interrupted(Status),
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It cannot be read.
+    #[error("cannot read the configuration")]
+    Read(#[source] io::Error),
+    /// It is not what is expected.
+    #[error("{}:{line}:{column}: {message}", file.display())]
+    Invalid {
+        /// The file.
+        file: PathBuf,
+        /// Line, from one.
+        line: usize,
+        /// Column, from one.
+        column: usize,
+        /// What is wrong.
+        message: String,
+        /// The known key that an unknown one was probably meant to be.
+        nearest: Option<String>,
+        /// The text of the file.
+        text: String,
+        /// The wrong part of it, in bytes.
+        span: Range<usize>,
+    },
+    /// Two places say what the configuration is.
+    #[error("two configurations: `{}` and `[workspace.metadata.conda-release]` in `{}`", file.display(), cargo.display())]
+    Twice {
+        /// The file of its own.
+        file: PathBuf,
+        /// The Cargo.toml.
+        cargo: PathBuf,
+    },
+}
+
+impl From<ConfigError> for Error {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(Box::new(error))
+    }
+}
+
+impl From<conda_attest::Error> for Error {
+    fn from(error: conda_attest::Error) -> Self {
+        Self::Attest(Box::new(error))
+    }
+}
+
+impl From<release_manifest::Error> for Error {
+    fn from(error: release_manifest::Error) -> Self {
+        Self::Plan(Box::new(error))
+    }
+}
+
+impl Error {
+    /// A plan, manifest or journal that cannot be understood, for `map_err`.
+    pub(crate) fn state(path: impl Into<PathBuf>) -> impl FnOnce(release_manifest::Error) -> Self {
+        let path = path.into();
+        move |source| Self::State {
+            path,
+            source: Box::new(source),
+        }
+    }
+
+    /// A failure to read or write `path`, for `map_err`.
+    pub fn output(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Output {
+            action,
+            path,
+            source,
+        }
+    }
+
+    /// The stable code of the error, for scripts.
+    pub fn code(&self) -> String {
+        match self {
+            Self::Config(error) => match **error {
+                ConfigError::Read(_) => "config_unreadable",
+                ConfigError::Invalid { .. } => "config_invalid",
+                ConfigError::Twice { .. } => "config_twice",
+            },
+            Self::NoWorkspace(_) => "no_workspace",
+            Self::Locked { .. } => "locked",
+            Self::Output { .. } => "output",
+            Self::State { .. } => "state_invalid",
+            Self::OtherRelease { .. } => "other_release",
+            Self::NoRelease(_) => "no_release",
+            Self::NotAvailable { .. } => "not_available",
+            Self::NoPolicy => "no_policy",
+            Self::Usage(_) => "usage",
+            Self::Plan(_) => "plan",
+            Self::Recipes(error) => return conda_recipes::Failure::from(error).code,
+            Self::Attest(error) => return error.code().to_owned(),
+            Self::Publish(error) => return error.code().to_owned(),
+            Self::Sandbox(_) => "sandbox",
+            Self::Interrupted(_) => "interrupted",
+        }
+        .to_owned()
+    }
+
+    /// The exit status that the error ends the process with.
+    pub fn status(&self) -> Status {
+        match self {
+            Self::Usage(_) => Status::Usage,
+            Self::Config(_)
+            | Self::NoWorkspace(_)
+            | Self::Locked { .. }
+            | Self::Output { .. }
+            | Self::State { .. }
+            | Self::OtherRelease { .. }
+            | Self::NoRelease(_)
+            | Self::NotAvailable { .. }
+            | Self::NoPolicy
+            | Self::Plan(_)
+            | Self::Recipes(_) => Status::Preflight,
+            Self::Attest(_) | Self::Sandbox(_) => Status::Sign,
+            Self::Publish(_) => Status::Publish,
+            Self::Interrupted(status) => *status,
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Config(error) => match &**error {
+                ConfigError::Read(_) => "name an existing file with --config".to_owned(),
+                ConfigError::Invalid { nearest, .. } => match nearest {
+                    Some(key) => format!("did you mean `{key}`?"),
+                    None => "`schema config` prints every key with its meaning".to_owned(),
+                },
+                ConfigError::Twice { .. } => "keep one of them".to_owned(),
+            },
+            Self::NoWorkspace(_) => "name the workspace with --root".to_owned(),
+            Self::Locked { .. } => "wait for it, or end it; or give this run a folder of its own with --output".to_owned(),
+            Self::Output { path, .. } => format!(
+                "make `{}` writable, with room on its disk, or choose another output folder with --output",
+                path.parent().unwrap_or(path).display()
+            ),
+            Self::State { path, source } => match matches!(**source, release_manifest::Error::SchemaVersion { .. }) {
+                true => "a newer version wrote it: use that version, or another --output".to_owned(),
+                false => format!("remove `{}` to plan afresh; packages are built again", path.display()),
+            },
+            Self::OtherRelease { path, .. } => format!(
+                "give this release another --output, or remove `{}` to start afresh",
+                path.parent().unwrap_or(path).display()
+            ),
+            Self::NoRelease(_) => "`release` or `build` makes it".to_owned(),
+            Self::NotAvailable { instead, .. } => (*instead).to_owned(),
+            Self::NoPolicy => "give --identity with --issuer, --repo or --owner; --allow-any-identity accepts whoever the trust root vouches for, and says little about a package".to_owned(),
+            Self::Recipes(error) => return conda_recipes::Failure::from(error).help,
+            Self::Publish(error) => return error.help().map(str::to_owned),
+            Self::Usage(_) | Self::Plan(_) | Self::Attest(_) | Self::Sandbox(_) | Self::Interrupted(_) => return None,
+        };
+        Some(hint)
+    }
+
+    /// The messages of everything that led to the error, outermost first.
+    pub fn causes(&self) -> Vec<String> {
+        if let Self::Recipes(error) = self {
+            return conda_recipes::Failure::from(error).causes;
+        }
+        std::iter::successors(self.source(), |error| (*error).source())
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    /// The error as one JSON document.
+    pub fn document(&self) -> impl Serialize {
+        ErrorDocument {
+            schema_version: 1,
+            error: ErrorBody {
+                code: self.code(),
+                message: self.to_string(),
+                causes: self.causes(),
+                help: self.hint(),
+                exit_status: self.status().code(),
+            },
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ErrorDocument {
+    schema_version: u32,
+    error: ErrorBody,
+}
+
+#[derive(Serialize)]
+struct ErrorBody {
+    code: String,
+    message: String,
+    causes: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    help: Option<String>,
+    exit_status: u8,
+}
+
+/// An error as a person reads it, with every foreign character made harmless.
+#[derive(Debug)]
+pub struct Shown {
+    message: String,
+    causes: Vec<String>,
+    help: Option<String>,
+    excerpt: Option<(NamedSource<String>, LabeledSpan)>,
+}
+
+impl Shown {
+    /// What is said of a failure of one package: the same form as for an error.
+    pub fn failure(failure: &conda_recipes::Failure) -> Self {
+        let excerpt = failure.excerpt.as_ref().map(|excerpt| {
+            let label = LabeledSpan::new(
+                Some(harmless(&excerpt.label)),
+                excerpt.offset,
+                excerpt.length,
+            );
+            (NamedSource::new(&excerpt.file, tame(&excerpt.text)), label)
+        });
+        Self {
+            message: harmless_lines(&failure.message),
+            causes: failure
+                .causes
+                .iter()
+                .map(|cause| harmless_lines(cause))
+                .collect(),
+            help: failure.help.as_deref().map(harmless_lines),
+            excerpt,
+        }
+    }
+
+    /// The text for stderr.
+    pub fn render(&self) -> String {
+        let theme = if console::colors_enabled_stderr() {
+            GraphicalTheme::unicode()
+        } else {
+            GraphicalTheme::unicode_nocolor()
+        };
+        let mut text = String::new();
+        let handler = GraphicalReportHandler::new_themed(theme).with_links(false);
+        match handler.render_report(&mut text, self) {
+            Ok(()) => text,
+            Err(fmt::Error) => self.message.clone(),
+        }
+    }
+}
+
+impl From<&Error> for Shown {
+    fn from(error: &Error) -> Self {
+        if let Error::Recipes(error) = error {
+            return Self::failure(&error.into());
+        }
+        let excerpt = match error {
+            Error::Config(error) => match &**error {
+                ConfigError::Invalid {
+                    file,
+                    text,
+                    span,
+                    message,
+                    ..
+                } => {
+                    let label = LabeledSpan::new(Some(harmless(message)), span.start, span.len());
+                    Some((
+                        NamedSource::new(file.display().to_string(), tame(text)),
+                        label,
+                    ))
+                }
+                ConfigError::Read(_) | ConfigError::Twice { .. } => None,
+            },
+            _ => None,
+        };
+        Self {
+            message: harmless_lines(&error.to_string()),
+            causes: error
+                .causes()
+                .iter()
+                .map(|cause| harmless_lines(cause))
+                .collect(),
+            help: error.hint().map(|hint| harmless_lines(&hint)),
+            excerpt,
+        }
+    }
+}
+
+/// A source text with every control character but line breaks replaced by a character of as many
+/// bytes, so that offsets into it stay true.
+fn tame(text: &str) -> String {
+    text.chars()
+        .map(|c| {
+            if c != '\n' && c.is_ascii_control() {
+                ' '
+            } else {
+                c
+            }
+        })
+        .collect()
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        for cause in &self.causes {
+            write!(f, "\ncaused by: {cause}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Shown {}
+
+impl Diagnostic for Shown {
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        self.help.as_ref().map(|help| Box::new(help) as _)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        self.excerpt.as_ref().map(|(source, _)| source as _)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let label = self.excerpt.as_ref().map(|(_, label)| label.clone())?;
+        Some(Box::new(std::iter::once(label)))
+    }
+}

@@ -1,0 +1,161 @@
+//! The output folder: where everything lies, and the lock that one run holds.
+
+use std::{
+    fs::{File, TryLockError},
+    io::{Read, Seek, Write},
+    path::{Path, PathBuf},
+};
+
+use fs_err as fs;
+use release_manifest::Mode;
+
+use crate::error::Error;
+
+/// `OUTPUT/<mode>`, where one kind of release keeps its state.
+#[derive(Clone, Debug)]
+pub(crate) struct OutputFolder {
+    path: PathBuf,
+}
+
+impl OutputFolder {
+    /// The folder of `mode` below `output`.
+    pub(crate) fn new(output: &Path, mode: Mode) -> Self {
+        Self {
+            path: output.join(mode.as_str()),
+        }
+    }
+
+    /// The folder itself; paths in the manifest are relative to it.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The release manifest.
+    pub(crate) fn manifest(&self) -> PathBuf {
+        self.path.join("release-manifest.json")
+    }
+
+    /// The transitions since the manifest was compacted.
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.path.join("journal.jsonl")
+    }
+
+    /// The plan.
+    pub(crate) fn plan(&self) -> PathBuf {
+        self.path.join("plan.json")
+    }
+
+    /// Packages, with their bundles beside them; the local build channel.
+    pub(crate) fn packages(&self) -> PathBuf {
+        self.path.join("packages")
+    }
+
+    /// The rehearsal's channel.
+    pub(crate) fn channel(&self) -> PathBuf {
+        self.path.join("channel")
+    }
+
+    /// The rehearsal's Sigstore.
+    pub(crate) fn sandbox(&self) -> PathBuf {
+        self.path.join("sandbox")
+    }
+}
+
+/// The advisory lock on an output folder; held until dropped, or until the process ends.
+#[derive(Debug)]
+pub(crate) struct OutputLock {
+    _file: File,
+}
+
+impl OutputLock {
+    /// Takes the lock, making the folder where it is missing.
+    ///
+    /// # Errors
+    /// The folder cannot be written, or another process holds the lock.
+    pub(crate) fn take(output: &Path) -> Result<Self, Error> {
+        fs::create_dir_all(output).map_err(Error::output("create", output))?;
+        let path = output.join(".lock");
+        let failed = || Error::output("write", &path);
+        let mut file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(failed())?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut process = String::new();
+                file.read_to_string(&mut process)
+                    .map_err(Error::output("read", &path))?;
+                return Err(Error::Locked {
+                    folder: output.to_owned(),
+                    process: process.trim().to_owned(),
+                });
+            }
+            Err(TryLockError::Error(error)) => return Err(failed()(error)),
+        }
+        file.set_len(0).map_err(failed())?;
+        file.rewind().map_err(failed())?;
+        writeln!(file, "{}", std::process::id()).map_err(failed())?;
+        Ok(Self { _file: file })
+    }
+}
+
+/// Writes a file so that a reader sees the old bytes or the new ones, also after a power cut.
+///
+/// A file that already has these bytes is left alone.
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    if fs::read(path).is_ok_and(|present| present == bytes) {
+        return Ok(());
+    }
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let written = || -> std::io::Result<()> {
+        fs::create_dir_all(folder)?;
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        sync_folder(folder)
+    };
+    written().map_err(Error::output("write", path))
+}
+
+/// Makes a rename in the folder durable.
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    // Windows cannot open a folder as a file, and orders renames by itself.
+    if cfg!(unix) {
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_run_is_told_the_process_of_the_first() {
+        let output = tempfile::tempdir().unwrap();
+        let first = OutputLock::take(output.path()).unwrap();
+        match OutputLock::take(output.path()).unwrap_err() {
+            Error::Locked { process, .. } => assert_eq!(process, std::process::id().to_string()),
+            other => panic!("{other}"),
+        }
+        drop(first);
+        OutputLock::take(output.path()).unwrap();
+    }
+
+    #[test]
+    fn equal_bytes_are_not_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b.json");
+        write_atomically(&path, b"one").unwrap();
+        let before = fs::metadata(&path).unwrap().modified().unwrap();
+        write_atomically(&path, b"one").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), before);
+        write_atomically(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+    }
+}

@@ -1,0 +1,240 @@
+//! Building and testing in the worker; every event becomes a record and a line.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use conda_recipes::{
+    BuildEvent, BuildRequest, Reporter,
+    worker::{Worker, end_leftovers},
+};
+use release_manifest::{Event, PackageError, PackageKey, Phase, Progress};
+
+use super::{Planning, planning::count};
+use crate::{
+    error::{Error, Shown},
+    foreign::harmless,
+    printer::{Printer, duration, size},
+    progress::Activity,
+    release::Release,
+};
+
+/// Builds and tests what the release still needs.
+///
+/// When this returns, no process that a recipe started is left.
+///
+/// # Errors
+/// The worker fails as a whole. What fails for a package alone is recorded with it.
+pub(crate) async fn build(
+    release: &mut Release,
+    planning: &Planning,
+    worker: &Worker,
+    printer: &Printer,
+) -> Result<(), Error> {
+    let (build, test) = left_to_do(release);
+    if build.is_empty() && test.is_empty() {
+        return Ok(());
+    }
+    let request = BuildRequest {
+        plan: planning.request().clone(),
+        expected: release.plan().digest(),
+        build: build.clone(),
+        test: test.clone(),
+    };
+    let total = build.len() * 2 + test.len();
+    let (result, failed) = {
+        let lines = Lines {
+            state: Mutex::new(State {
+                release,
+                failed: None,
+            }),
+            activity: Activity::start(printer, "Building", total),
+            printer,
+        };
+        let result = worker.build(request, &lines).await;
+        let state = lines
+            .state
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        (result, state.failed)
+    };
+    for leftover in end_leftovers() {
+        printer.warning(&format!(
+            "a build or test left process {} (`{}`) running: ended it",
+            leftover.pid, leftover.command
+        ));
+    }
+    result?;
+    match failed {
+        Some(error) => Err(error),
+        None => release.compact(),
+    }
+}
+
+/// The packages to build, and those that are built and not tested.
+fn left_to_do(release: &Release) -> (BTreeSet<PackageKey>, BTreeSet<PackageKey>) {
+    let at = |progress| {
+        let packages = release.manifest().packages().iter();
+        packages
+            .filter(move |package| package.progress == progress)
+            .map(|package| package.key())
+            .collect()
+    };
+    (at(Progress::Planned), at(Progress::Built))
+}
+
+/// Turns events of the worker into records and lines.
+struct Lines<'a> {
+    state: Mutex<State<'a>>,
+    activity: Activity,
+    printer: &'a Printer,
+}
+
+struct State<'a> {
+    release: &'a mut Release,
+    /// The first record that could not be written: the run ends with it.
+    failed: Option<Error>,
+}
+
+impl Lines<'_> {
+    fn record(&self, package: &PackageKey, event: Event) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.failed.is_none() {
+            state.failed = state.release.record(package, event).err();
+        }
+    }
+
+    /// Records a failure at the step that it kept the package from: a package whose contents are
+    /// not as its tests want them was never built, as far as the release is concerned.
+    fn failed(&self, package: &PackageKey, mut error: PackageError) {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let progress = state
+            .release
+            .manifest()
+            .package(package)
+            .map(|package| package.progress);
+        drop(state);
+        if progress == Some(Progress::Planned) {
+            error.phase = Phase::Build;
+        }
+        self.record(package, Event::Failed { error });
+    }
+
+    fn done(&self, package: &PackageKey, steps: usize) {
+        self.activity.end(&package.to_string());
+        for _ in 0..steps {
+            self.activity.step();
+        }
+    }
+}
+
+impl Reporter for Lines<'_> {
+    fn report(&self, event: BuildEvent) {
+        match event {
+            BuildEvent::Planning { message } => self.printer.detail("Worker", &message),
+            BuildEvent::Started {
+                package,
+                phase,
+                log: _,
+            } => {
+                let verb = if phase == Phase::Test {
+                    "Testing"
+                } else {
+                    "Building"
+                };
+                self.activity.begin(verb, &package.to_string());
+            }
+            BuildEvent::Built {
+                package,
+                sha256,
+                size: bytes,
+                milliseconds,
+                log,
+            } => {
+                self.done(&package, 1);
+                let taken = duration(Duration::from_millis(milliseconds));
+                self.printer
+                    .status("Built", &format!("{package} ({}) in {taken}", size(bytes)));
+                let event = Event::Built {
+                    sha256,
+                    size: bytes,
+                    milliseconds,
+                    log: Some(log),
+                };
+                self.record(&package, event);
+            }
+            BuildEvent::Tested {
+                package,
+                milliseconds,
+            } => {
+                self.done(&package, 1);
+                let taken = duration(Duration::from_millis(milliseconds));
+                self.printer
+                    .status("Tested", &format!("{package} in {taken}"));
+                self.record(&package, Event::Tested { milliseconds });
+            }
+            BuildEvent::TestsSkipped { package, reason } => {
+                self.done(&package, 1);
+                self.printer
+                    .status("Untested", &format!("{package}: {reason}"));
+                self.record(&package, Event::TestsSkipped { reason });
+            }
+            BuildEvent::Failed {
+                package,
+                phase,
+                failure,
+                log,
+                tail,
+            } => {
+                self.done(&package, 1);
+                let during = if phase == Phase::Test {
+                    "its tests"
+                } else {
+                    "its build"
+                };
+                self.printer
+                    .failure("Failed", &format!("{package} in {during}"));
+                self.printer.error(&Shown::failure(&failure).render());
+                for line in &tail {
+                    self.printer
+                        .error(&format!("             │ {}", harmless(line)));
+                }
+                if let Some(log) = &log {
+                    let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+                    let path = log.under(state.release.folder().path());
+                    drop(state);
+                    self.printer
+                        .error(&format!("             full log: {}", path.display()));
+                }
+                self.failed(
+                    &package,
+                    PackageError {
+                        phase,
+                        code: failure.code,
+                        message: failure.message,
+                        log,
+                    },
+                );
+            }
+            BuildEvent::Blocked { package, by } => {
+                self.done(&package, 1);
+                let by_names: Vec<String> = by.iter().map(ToString::to_string).collect();
+                self.printer.failure(
+                    "Blocked",
+                    &format!(
+                        "{package} by {}: {}",
+                        count(by.len(), "package"),
+                        by_names.join(", ")
+                    ),
+                );
+                self.record(&package, Event::Blocked { by });
+            }
+            BuildEvent::Warning { package, message } => match package {
+                Some(package) => self.printer.warning(&format!("{package}: {message}")),
+                None => self.printer.warning(&message),
+            },
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! State is a hint: what an earlier run recorded is believed after the bytes say the same.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
+
+use cep27::Sha256;
+use conda_attest::{Policy, Trust, Verifier};
+use conda_publish::FileChannel;
+use release_manifest::{Event, Package, Progress};
+use sha2::Digest as _;
+
+use super::rehearsal_identity;
+use crate::{error::Error, printer::Printer, release::Release};
+
+/// Takes every package back to the last step that still holds.
+///
+/// A package counts as built while its bytes have the recorded hash; as attested while its bundle
+/// has, and verifies under `trust`; as published while the channel serves those bytes with that
+/// sidecar.
+///
+/// # Errors
+/// The journal cannot be written.
+pub(crate) fn check(
+    release: &mut Release,
+    trust: Option<&Trust>,
+    channel: Option<&FileChannel>,
+    printer: &Printer,
+) -> Result<(), Error> {
+    let verifier = trust.map(Verifier::new).transpose()?;
+    let checks = Checks {
+        release: &*release,
+        verifier,
+        channel,
+    };
+    let packages = release.manifest().packages();
+    let returned: Vec<_> = packages
+        .iter()
+        .filter_map(|package| {
+            checks
+                .holds(package)
+                .err()
+                .map(|(to, reason)| (package.key(), to, reason))
+        })
+        .collect();
+    for (package, to, reason) in returned {
+        printer.warning(&format!(
+            "{package}: {reason}; taken back to {}",
+            to.as_str()
+        ));
+        release.record(&package, Event::Returned { to, reason })?;
+    }
+    Ok(())
+}
+
+struct Checks<'a> {
+    release: &'a Release,
+    verifier: Option<Verifier>,
+    channel: Option<&'a FileChannel>,
+}
+
+impl Checks<'_> {
+    /// Whether everything recorded of the package still holds; else how far it does, and why no further.
+    fn holds(&self, package: &Package) -> Result<(), (Progress, String)> {
+        if package.progress >= Progress::Built {
+            self.built(package)
+                .map_err(|reason| (Progress::Planned, reason))?;
+        }
+        if package.progress >= Progress::Attested {
+            self.attested(package)
+                .map_err(|reason| (Progress::Tested, reason))?;
+        }
+        if package.progress >= Progress::Published {
+            self.published(package)
+                .map_err(|reason| (Progress::Attested, reason))?;
+        }
+        Ok(())
+    }
+
+    fn built(&self, package: &Package) -> Result<(), String> {
+        let path = package.key().under(&self.release.folder().packages());
+        let found =
+            hash_file(&path).map_err(|error| format!("the package cannot be read: {error}"))?;
+        match package.sha256 {
+            Some(expected) if expected == found => Ok(()),
+            Some(expected) => Err(format!(
+                "the package has SHA-256 {found}, built was {expected}"
+            )),
+            None => Err("no SHA-256 was recorded".to_owned()),
+        }
+    }
+
+    fn attested(&self, package: &Package) -> Result<(), String> {
+        let (Some(attestation), Some(verifier)) = (&package.attestation, &self.verifier) else {
+            return Err("its attestation cannot be verified without the trusted root".to_owned());
+        };
+        let path = attestation.bundle.under(self.release.folder().path());
+        let bundle = conda_attest::read_bundle(&path).map_err(|error| error.to_string())?;
+        let found = hash(&bundle);
+        if found != attestation.bundle_sha256 {
+            return Err(format!(
+                "the bundle has SHA-256 {found}, made was {}",
+                attestation.bundle_sha256
+            ));
+        }
+        let key = package.key();
+        let subject = conda_attest::Package {
+            path: key.under(&self.release.folder().packages()),
+            file: package.file.clone(),
+            subdir: Some(package.subdir),
+            sha256: package.sha256,
+        };
+        let policy: Policy = rehearsal_identity();
+        let channel = self.release.plan().target_channel.as_str();
+        let verdict = verifier.verify(subject, &bundle, &policy, Some(channel));
+        match verdict.passed() {
+            true => Ok(()),
+            false => Err(format!("the bundle does not verify: {verdict}")),
+        }
+    }
+
+    fn published(&self, package: &Package) -> Result<(), String> {
+        let (Some(published), Some(channel)) = (&package.published, self.channel) else {
+            return Err("the channel is not there".to_owned());
+        };
+        let key = package.key();
+        let served = channel.lookup(&key).map_err(|error| error.to_string())?;
+        if served != package.sha256 {
+            return Err("the channel does not serve the recorded bytes".to_owned());
+        }
+        let sidecar = channel.sidecar(&key).map_err(|error| error.to_string())?;
+        if sidecar.map(|sidecar| sidecar.sha256()) != published.sidecar_sha256 {
+            return Err("the channel does not advertise the recorded attestations".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// The SHA-256 of bytes.
+pub(crate) fn hash(bytes: &[u8]) -> Sha256 {
+    Sha256::from_bytes(sha2::Sha256::digest(bytes).into())
+}
+
+/// The SHA-256 of a regular file, which no link stands for.
+fn hash_file(path: &Path) -> io::Result<Sha256> {
+    if !std::fs::symlink_metadata(path)?.is_file() {
+        return Err(io::Error::other("no regular file"));
+    }
+    let mut file = File::open(path)?;
+    let mut hasher = sha2::Sha256::new();
+    let mut buffer = vec![0; 128 * 1024];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(Sha256::from_bytes(hasher.finalize().into())),
+            read => hasher.update(&buffer[..read]),
+        }
+    }
+}

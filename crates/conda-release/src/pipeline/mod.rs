@@ -1,0 +1,26 @@
+//! The phases of a release, in their order: plan, check what an earlier run left, build, sign, publish.
+//!
+//! Each phase takes the [`Release`](crate::release::Release) as the earlier ones left it, records every step, and
+//! decides nothing that the plan decides.
+
+mod building;
+mod checking;
+mod outcome;
+mod planning;
+mod publishing;
+mod signing;
+mod summary;
+mod worker;
+
+pub use planning::BuildFlags;
+
+pub(crate) use building::build;
+pub(crate) use checking::{check, hash};
+pub(crate) use outcome::outcome;
+pub(crate) use planning::{Change, Planning, plan_table};
+pub(crate) use publishing::{line, publish, upload};
+pub(crate) use signing::{
+    REHEARSAL_TRUST, rehearsal_identity, rehearsal_trust, sign, with_sandbox,
+};
+pub(crate) use summary::{next_steps, packages_table};
+pub(crate) use worker::worker;

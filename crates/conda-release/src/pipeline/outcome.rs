@@ -1,0 +1,52 @@
+//! What may go on, and how a run ended.
+
+use std::collections::BTreeSet;
+
+use release_manifest::{Package, PackageKey, Phase, Progress};
+
+use crate::{exit::Status, release::Release};
+
+/// The packages that have come as far as `progress`, and that the next phase may take.
+///
+/// One failure stops the phases after it for all, since what is published together was tested
+/// together; with `keep_going`, only for what needs the failed package at run time.
+pub(crate) fn ready(release: &Release, progress: Progress, keep_going: bool) -> Vec<PackageKey> {
+    let packages = release.manifest().packages();
+    let behind: BTreeSet<PackageKey> = packages
+        .iter()
+        .filter(|package| package.progress < progress)
+        .map(Package::key)
+        .collect();
+    if !behind.is_empty() && !keep_going {
+        return Vec::new();
+    }
+    let unusable = release.plan().runtime_dependents(&behind);
+    packages
+        .iter()
+        .filter(|package| package.progress == progress)
+        .map(Package::key)
+        .filter(|key| !unusable.contains(key))
+        .collect()
+}
+
+/// How a run that was to bring every package to `goal` ended.
+pub(crate) fn outcome(release: &Release, goal: Progress) -> Status {
+    let packages = release.manifest().packages();
+    let is_left = |package: &&Package| package.progress < goal;
+    let failed = packages
+        .iter()
+        .filter(is_left)
+        .filter_map(|package| package.error.as_ref())
+        .map(|error| match error.phase {
+            Phase::Plan => Status::Preflight,
+            Phase::Build | Phase::Test => Status::Build,
+            Phase::Sign => Status::Sign,
+            Phase::Verify => Status::Verify,
+            Phase::Publish => Status::Publish,
+        })
+        .fold(Status::Done, Status::and);
+    match failed {
+        Status::Done if packages.iter().any(|package| is_left(&package)) => Status::Incomplete,
+        status => status,
+    }
+}

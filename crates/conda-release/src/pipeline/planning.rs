@@ -1,0 +1,277 @@
+//! Planning: what a run asks the worker for, and how its answer differs from what is there.
+
+use std::{collections::BTreeMap, num::NonZeroUsize, path::PathBuf, time::Instant};
+
+use cep27::Subdir;
+use clap::{Args, ValueEnum};
+use conda_recipes::{BuildOptions, PackageFormat, PlanRequest, TestMode, worker::Worker};
+use release_manifest::{Mode, PackageKey, Plan};
+
+use crate::{
+    error::Error,
+    printer::{Printer, duration},
+    release::Stored,
+    source::Checkout,
+    table::table,
+    workspace::{Workspace, tool},
+};
+
+/// What the command line says of building; it wins over `[build]` of the configuration.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Build options")]
+pub struct BuildFlags {
+    /// How many outputs build at the same time; the number of cores by default
+    #[arg(short, long, value_name = "N", env = "CONDA_RELEASE_JOBS")]
+    jobs: Option<NonZeroUsize>,
+
+    /// The platform that packages are for
+    #[arg(long, value_name = "SUBDIR")]
+    target_platform: Option<Subdir>,
+
+    /// A variant file, besides those beside the recipes
+    #[arg(short = 'm', long, value_name = "FILE")]
+    variant_config: Vec<PathBuf>,
+
+    /// A variant value: `python=3.12`, several with commas
+    #[arg(long, value_name = "KEY=VALUES", value_parser = variant)]
+    variant: Vec<(String, Vec<String>)>,
+
+    /// Which package tests run
+    #[arg(long, value_enum, value_name = "WHICH")]
+    test: Option<Tests>,
+
+    /// Archive format and level: `conda`, `tar-bz2`, `conda:max`, `conda:19`, …
+    #[arg(long, value_name = "FORMAT")]
+    package_format: Option<PackageFormat>,
+
+    /// Keep build folders after a successful build
+    #[arg(long)]
+    keep_build: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Tests {
+    Native,
+    Skip,
+    NativeAndEmulated,
+}
+
+fn variant(text: &str) -> Result<(String, Vec<String>), String> {
+    let (key, values) = text
+        .split_once('=')
+        .ok_or_else(|| format!("expected KEY=VALUE[,VALUE…], found `{text}`"))?;
+    Ok((
+        key.to_owned(),
+        values.split(',').map(str::to_owned).collect(),
+    ))
+}
+
+impl BuildFlags {
+    /// The configured options with what the command line says.
+    fn over(&self, configured: &BuildOptions) -> BuildOptions {
+        let mut options = configured.clone();
+        options.jobs = self.jobs.or(options.jobs);
+        options.target_platform = self.target_platform.or(options.target_platform);
+        options.package_format = self.package_format.unwrap_or(options.package_format);
+        options.keep_build |= self.keep_build;
+        options.variants.extend(self.variant_config.iter().cloned());
+        options.variant.extend(self.variant.iter().cloned());
+        options.test = match self.test {
+            None => options.test,
+            Some(Tests::Native) => TestMode::Native,
+            Some(Tests::Skip) => TestMode::Skip,
+            Some(Tests::NativeAndEmulated) => TestMode::NativeAndEmulated,
+        };
+        options
+    }
+}
+
+/// What will be planned, and the source it is planned from.
+#[derive(Debug)]
+pub(crate) struct Planning {
+    request: PlanRequest,
+    checkout: Checkout,
+}
+
+impl Planning {
+    /// Finds the recipes and gathers everything that decides the plan.
+    ///
+    /// # Errors
+    /// A pattern without recipe, a Cargo workspace that `cargo metadata` refuses, a channel that is none.
+    pub(crate) fn new(
+        workspace: &Workspace,
+        recipes: &[PathBuf],
+        to: Option<&str>,
+        flags: &BuildFlags,
+        mode: Mode,
+    ) -> Result<Self, Error> {
+        let config = workspace.config();
+        let checkout = workspace.checkout();
+        let recipes = conda_recipes::find(workspace.root(), &workspace.recipe_patterns(recipes))?;
+        let channel = workspace.channel(to);
+        let request = PlanRequest {
+            root: workspace.root().to_owned(),
+            output: workspace.folder(mode).path().to_owned(),
+            mode,
+            source: checkout.source.clone(),
+            target_channel: workspace.rehearsed_channel(channel.as_deref())?,
+            channel,
+            timestamp: 0,
+            options: flags.over(&config.build),
+            cargo: conda_recipes::cargo_context(workspace.root(), &config.package, &recipes)?,
+            tool: tool(),
+            recipes,
+        };
+        Ok(Self { request, checkout })
+    }
+
+    /// The request that the last plan answered; a build repeats it.
+    pub(crate) fn request(&self) -> &PlanRequest {
+        &self.request
+    }
+
+    /// What git says of the workspace.
+    pub(crate) fn checkout(&self) -> &Checkout {
+        &self.checkout
+    }
+
+    /// Has the worker plan.
+    ///
+    /// # Errors
+    /// What planning finds wrong with the recipes, and a `SOURCE_DATE_EPOCH` that is no number.
+    pub(crate) async fn plan(
+        &mut self,
+        worker: &Worker,
+        stored: Option<&Plan>,
+        printer: &Printer,
+    ) -> Result<Plan, Error> {
+        let started = Instant::now();
+        let fixed = source_date_epoch()?.or(match self.checkout.source.dirty {
+            true => None,
+            false => self.checkout.commit_time,
+        });
+        let now = jiff::Timestamp::now().as_second();
+        // Without a commit's time, packages carry the time of the run that planned them, so that
+        // the same command again finds them as it planned them.
+        self.request.timestamp = fixed.or(stored.map(|plan| plan.timestamp)).unwrap_or(now);
+        let mut plan = worker.plan(self.request.clone()).await?;
+        if fixed.is_none() && stored.is_some_and(|stored| stored.digest() != plan.digest()) {
+            self.request.timestamp = now;
+            plan.timestamp = now;
+        }
+        printer.status(
+            "Planned",
+            &format!(
+                "{} of {} in {}",
+                count(plan.packages.len(), "package"),
+                count(self.request.recipes.len(), "recipe"),
+                duration(started.elapsed()),
+            ),
+        );
+        Ok(plan)
+    }
+}
+
+/// `SOURCE_DATE_EPOCH` of the environment (reproducible-builds.org), in seconds.
+fn source_date_epoch() -> Result<Option<i64>, Error> {
+    let Some(value) = std::env::var_os("SOURCE_DATE_EPOCH") else {
+        return Ok(None);
+    };
+    match value.to_str().and_then(|text| text.parse::<i64>().ok()) {
+        Some(seconds) if seconds >= 0 => Ok(Some(seconds)),
+        _ => Err(Error::Usage(format!(
+            "SOURCE_DATE_EPOCH is `{}`: expected seconds since 1970",
+            value.display()
+        ))),
+    }
+}
+
+/// How a planned package relates to what an earlier run left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// No package of this name was planned before.
+    New,
+    /// Its recipe, sources, variant or what it builds upon changed.
+    Changed,
+    /// As it was.
+    Unchanged,
+}
+
+impl Change {
+    /// How each package of `plan` relates to the stored release.
+    pub(crate) fn of(plan: &Plan, stored: Option<&Stored>) -> BTreeMap<PackageKey, Self> {
+        let change = |package: &release_manifest::PlannedPackage| match stored
+            .and_then(|stored| stored.manifest.package(&package.key()))
+        {
+            None => Self::New,
+            Some(old) if old.fingerprint == package.fingerprint => Self::Unchanged,
+            Some(_) => Self::Changed,
+        };
+        plan.packages
+            .iter()
+            .map(|package| (package.key(), change(package)))
+            .collect()
+    }
+
+    /// The word for it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Changed => "changed",
+            Self::Unchanged => "unchanged",
+        }
+    }
+}
+
+/// The plan as a person reads it: packages in the order they are built, then what recipes skip.
+pub(crate) fn plan_table(
+    plan: &Plan,
+    changes: &BTreeMap<PackageKey, Change>,
+) -> Result<String, Error> {
+    let order = plan.build_order()?;
+    let rows = order
+        .iter()
+        .filter_map(|key| plan.package(key))
+        .map(|package| {
+            let variant = package
+                .variant
+                .iter()
+                .map(|(key, value)| format!("{key}={value}"));
+            [
+                package.key().to_string(),
+                package.recipe.as_str().to_owned(),
+                variant
+                    .filter(|pair| !pair.starts_with("target_platform="))
+                    .collect::<Vec<_>>()
+                    .join(" "),
+                changes
+                    .get(&package.key())
+                    .map_or("", |change| change.as_str())
+                    .to_owned(),
+            ]
+        });
+    let skipped = plan.skipped.iter().map(|skipped| {
+        let variant = skipped
+            .variant
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"));
+        [
+            skipped.output.clone(),
+            skipped.recipe.as_str().to_owned(),
+            variant.collect::<Vec<_>>().join(" "),
+            format!("skipped: {}", skipped.reason),
+        ]
+    });
+    Ok(table(
+        &["PACKAGE", "RECIPE", "VARIANT", "STATE"],
+        rows.chain(skipped),
+    ))
+}
+
+/// `1 package`, `8 packages`.
+pub(crate) fn count(number: usize, thing: &str) -> String {
+    match number {
+        1 => format!("1 {thing}"),
+        _ => format!("{number} {thing}s"),
+    }
+}

@@ -1,0 +1,261 @@
+//! Attesting packages under one certificate, and verifying each attestation at once.
+
+use std::{
+    path::Path,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use conda_attest::{
+    ActionsEndpoint, Event as SignEvent, PackageFile, Policy, Reporter, SignOptions, Signed, Trust,
+};
+use release_manifest::{
+    Attestation, Event, PackageError, PackageKey, Phase, Progress, RelativePath,
+};
+use sigstore_sandbox::{Claims, Options, Sandbox};
+
+use super::outcome::ready;
+use crate::{
+    error::Error,
+    output::OutputFolder,
+    printer::{Printer, duration},
+    progress::Activity,
+    release::Release,
+    source::Checkout,
+    workspace::Workspace,
+};
+
+/// What `--trust` and the manifest call the rehearsal's Sigstore.
+pub(crate) const REHEARSAL_TRUST: &str = "sandbox";
+
+/// Who signs in a rehearsal: nobody that exists.
+pub(crate) fn rehearsal_identity() -> Policy {
+    Policy::exactly(sigstore_sandbox::IDENTITY, sigstore_sandbox::ISSUER)
+}
+
+/// The trusted root that an earlier rehearsal wrote into `folder`, if there is one.
+///
+/// # Errors
+/// It is there and cannot be used.
+pub(crate) fn rehearsal_trust(folder: &OutputFolder) -> Result<Option<Trust>, Error> {
+    let root = folder.sandbox().join("trusted_root.json");
+    match root.is_file() {
+        true => Ok(Some(named(Trust::from_file(&root, None)?))),
+        false => Ok(None),
+    }
+}
+
+fn named(trust: Trust) -> Trust {
+    trust
+        .with_name(REHEARSAL_TRUST)
+        .with_audience(sigstore_sandbox::AUDIENCE)
+}
+
+/// Runs `work` with a Sigstore of our own on loopback, whose keys and log lie in `folder`.
+///
+/// # Errors
+/// The Sigstore does not start, and whatever `work` fails with.
+pub(crate) async fn with_sandbox<T>(
+    folder: &Path,
+    checkout: &Checkout,
+    work: impl AsyncFnOnce(&Trust, &ActionsEndpoint) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let claims = Claims {
+        repository: checkout.source.repository.clone(),
+        commit: checkout.source.commit.clone(),
+        git_ref: checkout.git_ref.clone(),
+        ..Claims::default()
+    };
+    let options = Options {
+        claims,
+        ..Options::default()
+    };
+    let sandbox = Sandbox::start(folder, options).await?;
+    let trust = named(Trust::from_file(&sandbox.trust_config(), None)?);
+    let endpoint = sandbox.token_endpoint();
+    let identity =
+        ActionsEndpoint::new(&endpoint.url, endpoint.bearer, sigstore_sandbox::AUDIENCE)?;
+    let result = work(&trust, &identity).await;
+    sandbox.stop().await;
+    result
+}
+
+/// Attests every package that is tested.
+///
+/// # Errors
+/// No certificate can be had. What fails for a package alone is recorded with it.
+pub(crate) async fn sign(
+    release: &mut Release,
+    workspace: &Workspace,
+    checkout: &Checkout,
+    keep_going: bool,
+    printer: &Printer,
+) -> Result<(), Error> {
+    let keys = ready(release, Progress::Tested, keep_going);
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let packages = keys
+        .iter()
+        .filter_map(|key| package_file(release, key))
+        .collect::<Vec<_>>();
+    let options = SignOptions {
+        source: release.plan().source.clone(),
+        concurrency: workspace.config().sign.concurrency,
+        ..SignOptions::new(release.plan().target_channel.clone())
+    };
+    let sandbox = release.folder().sandbox();
+    with_sandbox(&sandbox, checkout, async |trust, identity| {
+        release.set_trust(release_manifest::Trust {
+            name: trust.name().to_owned(),
+            root_sha256: trust.root_sha256(),
+        });
+        release.compact()?;
+        let activity = Activity::start(printer, "Attesting", packages.len());
+        let lines = Lines {
+            state: Mutex::new(State {
+                release,
+                failed: None,
+            }),
+            activity,
+            printer,
+        };
+        let result = conda_attest::sign(trust, identity, packages, &options, &lines).await;
+        let state = lines
+            .state
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        result?;
+        match state.failed {
+            Some(error) => Err(error),
+            None => state.release.compact(),
+        }
+    })
+    .await
+}
+
+/// A package of the release, as signing takes it.
+fn package_file(release: &Release, key: &PackageKey) -> Option<PackageFile> {
+    let package = release.manifest().package(key)?;
+    Some(PackageFile {
+        path: key.under(&release.folder().packages()),
+        file: package.file.clone(),
+        subdir: package.subdir,
+        sha256: package.sha256?,
+    })
+}
+
+/// Turns events of the signer into records and lines.
+struct Lines<'a> {
+    state: Mutex<State<'a>>,
+    activity: Activity,
+    printer: &'a Printer,
+}
+
+struct State<'a> {
+    release: &'a mut Release,
+    /// The first record that could not be written: the run ends with it.
+    failed: Option<Error>,
+}
+
+impl Lines<'_> {
+    fn record(&self, package: &PackageKey, event: impl FnOnce(&Release) -> Result<Event, Error>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.failed.is_none() {
+            state.failed = event(state.release)
+                .and_then(|event| state.release.record(package, event))
+                .err();
+        }
+    }
+}
+
+impl Reporter for Lines<'_> {
+    fn report(&self, event: SignEvent) {
+        match event {
+            SignEvent::Identity {
+                issuer,
+                identity,
+                expires_at,
+            } => self.printer.status(
+                "Identity",
+                &format!("{identity}, issued by {issuer}, until {expires_at}"),
+            ),
+            SignEvent::Certificate { not_after } => {
+                self.printer
+                    .detail("Certificate", &format!("until {not_after}"));
+            }
+            SignEvent::Retrying {
+                what,
+                attempt,
+                after,
+                reason,
+            } => self.printer.detail(
+                "Retrying",
+                &format!(
+                    "{what} after attempt {attempt} ({reason}), in {}",
+                    duration(after)
+                ),
+            ),
+            SignEvent::Signed {
+                file: package,
+                signed,
+                milliseconds,
+            } => {
+                self.activity.step();
+                let index = signed
+                    .log_index
+                    .map_or(String::new(), |index| format!(", log index {index}"));
+                let taken = duration(Duration::from_millis(milliseconds));
+                self.printer
+                    .status("Attested", &format!("{package} in {taken}{index}"));
+                self.record(&package, |release| {
+                    let attestation = attestation(release, &signed)?;
+                    Ok(Event::Attested {
+                        attestation,
+                        milliseconds,
+                    })
+                });
+            }
+            SignEvent::Failed {
+                file: package,
+                code,
+                message,
+            } => {
+                self.activity.step();
+                self.printer
+                    .failure("Failed", &format!("{package} to attest: {message}"));
+                let error = PackageError {
+                    phase: Phase::Sign,
+                    code: code.to_owned(),
+                    message,
+                    log: None,
+                };
+                self.record(&package, |_| Ok(Event::Failed { error }));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What the manifest keeps of an attestation.
+fn attestation(release: &Release, signed: &Signed) -> Result<Attestation, Error> {
+    let folder = release.folder();
+    let relative = signed
+        .bundle
+        .strip_prefix(folder.path())
+        .unwrap_or(&signed.bundle);
+    let bundle: RelativePath = relative
+        .to_string_lossy()
+        .replace(std::path::MAIN_SEPARATOR, "/")
+        .parse()
+        .map_err(Error::state(folder.manifest()))?;
+    Ok(Attestation {
+        bundle,
+        bundle_sha256: signed.bundle_sha256,
+        identity: signed.identity.clone(),
+        issuer: signed.issuer.clone(),
+        log_index: signed.log_index,
+        signed_at: signed.signed_at,
+        certificate_not_after: signed.certificate_not_after,
+    })
+}

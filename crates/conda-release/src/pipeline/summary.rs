@@ -1,0 +1,101 @@
+//! What a person sees when a run is over.
+
+use std::path::Path;
+
+use release_manifest::{Package, Progress};
+
+use crate::{printer::size, release::Release, table::table};
+
+/// Every package: size, digest, log index, and where it is or why it is nowhere.
+pub(crate) fn packages_table(release: &Release) -> String {
+    let rows = release.manifest().packages().iter().map(|package| {
+        let index = package
+            .attestation
+            .as_ref()
+            .and_then(|attestation| attestation.log_index);
+        [
+            package.key().to_string(),
+            package.size.map_or_else(String::new, size),
+            package
+                .sha256
+                .map_or_else(String::new, |sha256| sha256.to_string()[..12].to_owned()),
+            index.map_or_else(String::new, |index| index.to_string()),
+            place(package),
+        ]
+    });
+    table(&["PACKAGE", "SIZE>", "SHA-256", "LOG>", "WHERE"], rows)
+}
+
+fn place(package: &Package) -> String {
+    match (&package.error, &package.published) {
+        (Some(error), _) => format!("failed to {}", error.phase),
+        (None, Some(published)) => published
+            .url
+            .strip_prefix("file://")
+            .unwrap_or(&published.url)
+            .to_owned(),
+        (None, None) if !package.blocked_by.is_empty() => "blocked".to_owned(),
+        (None, None) => package.progress.to_string(),
+    }
+}
+
+/// Commands that look further at what was published, ours and other people's; all of them work as they stand.
+pub(crate) fn next_steps(release: &Release, invocation: &str, current: &Path) -> Option<String> {
+    let packages = release.manifest().packages();
+    let package = packages
+        .iter()
+        .find(|package| package.progress == Progress::Published)?;
+    let (attestation, sha256) = (package.attestation.as_ref()?, package.sha256?);
+    let folder = release.folder();
+    let shown = |path: &Path| quoted(path.strip_prefix(current).unwrap_or(path));
+    let file = shown(&package.key().under(&folder.packages()));
+    let bundle = shown(&attestation.bundle.under(folder.path()));
+    let channel = shown(&folder.channel());
+    let trusted_root = shown(&folder.sandbox().join("trusted_root.json"));
+    let trust_config = shown(&folder.sandbox().join("trust_config.json"));
+    let (identity, issuer) = (
+        quoted(Path::new(&attestation.identity)),
+        quoted(Path::new(&attestation.issuer)),
+    );
+    let predicate = cep27::PREDICATE_TYPE;
+    Some(format!(
+        "\
+Look at an attestation:
+  {invocation} inspect {file}
+
+Verify one, or the whole channel:
+  {invocation} verify {file} --trust sandbox --identity {identity} --issuer {issuer}
+  {invocation} verify {channel} --trust sandbox --identity {identity} --issuer {issuer}
+
+The same with other people's verifiers:
+  cosign verify-blob-attestation --bundle {bundle} --type {predicate} --trusted-root {trusted_root} --certificate-identity {identity} --certificate-oidc-issuer {issuer} {file}
+  sigstore --trust-config {trust_config} verify identity --offline --bundle {bundle} --cert-identity {identity} --cert-oidc-issuer {issuer} sha256:{sha256}"
+    ))
+}
+
+/// The text as one word of a shell command.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@=%,".contains(c);
+    match !text.is_empty() && text.chars().all(is_plain) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::quoted;
+
+    #[test]
+    fn suggested_commands_survive_spaces_and_quotes() {
+        assert_eq!(
+            quoted(Path::new("target/a-1.0-0.conda")),
+            "target/a-1.0-0.conda"
+        );
+        assert_eq!(quoted(Path::new("a b")), "'a b'");
+        assert_eq!(quoted(Path::new("it's")), r"'it'\''s'");
+    }
+}

@@ -1,0 +1,21 @@
+//! The worker process of this run.
+
+use std::ffi::OsString;
+
+use conda_recipes::worker::{Worker, WorkerEnvironment};
+
+use crate::{error::Error, workspace::Workspace};
+
+/// This very program, to be run again as the worker, with the environment that recipes may see.
+///
+/// # Errors
+/// `pass-env` names a variable that no recipe may see, or this program's file cannot be found.
+pub(crate) fn worker(workspace: &Workspace) -> Result<Worker, Error> {
+    let program = std::env::current_exe().map_err(Error::output("find", "the program itself"))?;
+    let environment = WorkerEnvironment::from_process(&workspace.config().build.pass_env)?;
+    Ok(Worker::new(
+        program,
+        vec![OsString::from("__worker")],
+        environment,
+    ))
+}

@@ -1,0 +1,200 @@
+//! The state of one release on disk: plan, manifest and journal.
+//!
+//! The manifest is rewritten at the end of each phase; between, every transition is appended to
+//! the journal and made durable before anything relies on it. A killed run loses nothing that it
+//! had reported.
+
+use std::{fs::File, io::Write, path::Path};
+
+use fs_err as fs;
+use release_manifest::{
+    Event, Isolation, Manifest, Mode, PackageKey, Plan, Timestamp, read_journal,
+};
+
+use crate::{
+    error::Error,
+    output::{OutputFolder, write_atomically},
+};
+
+/// A planned release and how far each of its packages is.
+#[derive(Debug)]
+pub(crate) struct Release {
+    folder: OutputFolder,
+    plan: Plan,
+    manifest: Manifest,
+    journal: File,
+}
+
+/// What an earlier run left.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    /// The plan, if it can still be read as one.
+    pub(crate) plan: Plan,
+    /// Manifest and journal, joined.
+    pub(crate) manifest: Manifest,
+}
+
+impl Stored {
+    /// Reads what an earlier run left in `folder`; nothing if it never planned there.
+    ///
+    /// # Errors
+    /// A file that is unreadable, of a newer version, or no plan, manifest or journal.
+    pub(crate) fn read(folder: &OutputFolder) -> Result<Option<Self>, Error> {
+        let (Some(plan), Some(manifest)) = (read(&folder.plan())?, read(&folder.manifest())?)
+        else {
+            return Ok(None);
+        };
+        let plan = Plan::from_json(&plan).map_err(Error::state(folder.plan()))?;
+        let mut manifest =
+            Manifest::from_json(&manifest).map_err(Error::state(folder.manifest()))?;
+        if let Some(journal) = read(&folder.journal())? {
+            // A torn last line is what a killed run leaves: its step was not reported to anybody.
+            let (entries, _torn) =
+                read_journal(&journal).map_err(Error::state(folder.journal()))?;
+            manifest
+                .replay(&entries)
+                .map_err(Error::state(folder.journal()))?;
+        }
+        Ok(Some(Self { plan, manifest }))
+    }
+
+    /// Whether this is a release of the mode and under the trust that a run is about.
+    ///
+    /// # Errors
+    /// It is another release's, so that nothing of it may be used.
+    pub(crate) fn belongs_to(
+        &self,
+        folder: &OutputFolder,
+        mode: Mode,
+        trust: &str,
+    ) -> Result<(), Error> {
+        let found = self
+            .manifest
+            .trust
+            .as_ref()
+            .map_or(trust, |found| found.name.as_str());
+        let parts = [
+            ("mode", self.manifest.mode.as_str(), mode.as_str()),
+            ("trust", found, trust),
+        ];
+        match parts
+            .into_iter()
+            .find(|(_, found, expected)| found != expected)
+        {
+            None => Ok(()),
+            Some((what, found, expected)) => Err(Error::OtherRelease {
+                path: folder.manifest(),
+                what,
+                found: found.to_owned(),
+                expected: expected.to_owned(),
+            }),
+        }
+    }
+}
+
+impl Release {
+    /// Begins or continues the release of `plan`.
+    ///
+    /// What an earlier run `stored` for the same plan is continued; of another plan, packages of
+    /// equal fingerprint are kept.
+    ///
+    /// # Errors
+    /// The output folder cannot be written.
+    pub(crate) fn begin(
+        folder: OutputFolder,
+        plan: Plan,
+        trust: Option<release_manifest::Trust>,
+        stored: Option<Stored>,
+    ) -> Result<Self, Error> {
+        let digest = plan.digest();
+        let manifest = match stored {
+            Some(stored) if stored.manifest.plan_digest == digest => stored.manifest,
+            stored => {
+                let mut manifest = Manifest::new(&plan, trust, Isolation::Worker);
+                if let Some(stored) = stored {
+                    manifest.carry_over(&stored.manifest);
+                }
+                manifest
+            }
+        };
+        // The plan goes last: a manifest without its plan is planned anew and nothing is lost.
+        write_atomically(&folder.manifest(), &manifest.to_json())?;
+        write_atomically(&folder.plan(), &plan.to_json())?;
+        let journal = start_journal(&folder.journal())?;
+        Ok(Self {
+            folder,
+            plan,
+            manifest,
+            journal,
+        })
+    }
+
+    /// Where the release lies.
+    pub(crate) fn folder(&self) -> &OutputFolder {
+        &self.folder
+    }
+
+    /// What is released.
+    pub(crate) fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// How far it is.
+    pub(crate) fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Names the trust root that the attestations stand under.
+    pub(crate) fn set_trust(&mut self, trust: release_manifest::Trust) {
+        self.manifest.trust = Some(trust);
+    }
+
+    /// Records that something happened to a package: durable when this returns.
+    ///
+    /// # Errors
+    /// The journal cannot be written, or the step is not possible from where the package is.
+    pub(crate) fn record(&mut self, package: &PackageKey, event: Event) -> Result<(), Error> {
+        let path = self.folder.journal();
+        let entry = self.manifest.entry(now(), package.clone(), event);
+        self.manifest
+            .apply(&entry)
+            .map_err(Error::state(path.clone()))?;
+        self.journal
+            .write_all(&entry.to_line())
+            .and_then(|()| self.journal.sync_data())
+            .map_err(Error::output("write", path))
+    }
+
+    /// Writes the manifest and starts the journal afresh.
+    ///
+    /// # Errors
+    /// The output folder cannot be written.
+    pub(crate) fn compact(&mut self) -> Result<(), Error> {
+        write_atomically(&self.folder.manifest(), &self.manifest.to_json())?;
+        self.journal = start_journal(&self.folder.journal())?;
+        Ok(())
+    }
+}
+
+/// The current time, for records.
+pub(crate) fn now() -> Timestamp {
+    Timestamp::from_unix(jiff::Timestamp::now().as_second())
+}
+
+/// An empty journal. Entries that a run killed right before this left behind are in the manifest
+/// already: their sequence numbers say so.
+fn start_journal(path: &Path) -> Result<File, Error> {
+    write_atomically(path, b"")?;
+    File::options()
+        .append(true)
+        .open(path)
+        .map_err(Error::output("write", path))
+}
+
+fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::output("read", path)(error)),
+    }
+}

@@ -1,0 +1,111 @@
+//! Where the recipes come from: the repository, its commit, and its time.
+
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use release_manifest::Source;
+use url::Url;
+
+/// What git says of a folder.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Checkout {
+    /// Repository, commit and whether files differ from it.
+    pub(crate) source: Source,
+    /// The full reference of the current branch, if there is one.
+    pub(crate) git_ref: Option<String>,
+    /// When the commit was made, in seconds since 1970.
+    pub(crate) commit_time: Option<i64>,
+}
+
+impl Checkout {
+    /// Asks git about `root`; a folder outside any repository, or a machine without git, has no source.
+    pub(crate) fn of(root: &Path) -> Self {
+        let Some(commit) = git(root, &["rev-parse", "--verify", "HEAD"]) else {
+            return Self::default();
+        };
+        let changes = git(root, &["status", "--porcelain", "--untracked-files=normal"]);
+        Self {
+            source: Source {
+                repository: git(root, &["remote", "get-url", "origin"])
+                    .and_then(|url| repository(&url)),
+                commit: Some(commit),
+                dirty: changes.is_none_or(|changes| !changes.is_empty()),
+            },
+            git_ref: git(root, &["symbolic-ref", "--quiet", "HEAD"]),
+            commit_time: git(root, &["log", "-1", "--format=%ct"])
+                .and_then(|time| time.parse().ok()),
+        }
+    }
+}
+
+/// The trimmed output of a git command that succeeded.
+fn git(root: &Path, args: &[&str]) -> Option<String> {
+    let output = Command::new("git")
+        .arg("-C")
+        .arg(root)
+        .args(args)
+        // A read must not write: a refreshed index would race with the user's own git.
+        .env("GIT_OPTIONAL_LOCKS", "0")
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim().to_owned())
+}
+
+/// A remote as the URL of its web page: `https://host/owner/name`, without credentials or `.git`.
+///
+/// Remotes that lead to no host (folders, `file:`) are nobody's repository URL.
+fn repository(remote: &str) -> Option<String> {
+    let (host, path) = match Url::parse(remote) {
+        Ok(url) if matches!(url.scheme(), "http" | "https" | "ssh" | "git") => {
+            (url.host_str()?.to_owned(), url.path().to_owned())
+        }
+        Ok(_) => return None,
+        // scp-like: user@host:owner/name
+        Err(_) => {
+            let (host, path) = remote.split_once(':')?;
+            let host = host.rsplit('@').next()?;
+            (host.to_owned(), path.to_owned())
+        }
+    };
+    let path = path.trim_matches('/');
+    let path = path.strip_suffix(".git").unwrap_or(path);
+    (!host.is_empty() && !path.is_empty() && !host.contains('/'))
+        .then(|| format!("https://{host}/{path}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::repository;
+
+    #[test]
+    fn remotes_become_urls_without_credentials() {
+        for (remote, url) in [
+            (
+                "https://github.com/acme/pkgs.git",
+                Some("https://github.com/acme/pkgs"),
+            ),
+            (
+                "https://user:secret@github.com/acme/pkgs",
+                Some("https://github.com/acme/pkgs"),
+            ),
+            (
+                "git@github.com:acme/pkgs.git",
+                Some("https://github.com/acme/pkgs"),
+            ),
+            (
+                "ssh://git@github.com/acme/pkgs.git",
+                Some("https://github.com/acme/pkgs"),
+            ),
+            ("/srv/git/pkgs.git", None),
+            ("file:///srv/git/pkgs.git", None),
+            ("../pkgs", None),
+        ] {
+            assert_eq!(repository(remote).as_deref(), url, "{remote}");
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The workspace a command works in: its root, configuration and source.
+
+use std::path::{Path, PathBuf};
+
+use cep27::TargetChannel;
+use conda_publish::ChannelLocation;
+use fs_err as fs;
+use release_manifest::{Mode, Tool};
+
+use crate::{
+    cli::GlobalArgs,
+    config::{self, Config},
+    error::Error,
+    output::OutputFolder,
+    source::Checkout,
+};
+
+/// What a rehearsal attests where no channel is configured: a name that can never exist (RFC 2606 §2).
+pub(crate) const REHEARSAL_CHANNEL: &str = "https://rehearsal.invalid/channel";
+
+/// The workspace a command works in.
+#[derive(Clone, Debug)]
+pub(crate) struct Workspace {
+    root: PathBuf,
+    current: PathBuf,
+    config: Config,
+    output: PathBuf,
+}
+
+impl Workspace {
+    /// Finds the workspace and reads its configuration.
+    ///
+    /// # Errors
+    /// No workspace, or a configuration that cannot be used.
+    pub(crate) fn find(global: &GlobalArgs) -> Result<Self, Error> {
+        let current = std::env::current_dir().map_err(Error::output("read", "."))?;
+        let root = match &global.root {
+            Some(root) => fs::canonicalize(root).map_err(Error::output("read", root))?,
+            None => find_root(&current)?,
+        };
+        let config = Config::load(&root, global.config.as_deref())?;
+        let output = match &global.output {
+            Some(output) => current.join(output),
+            None => root.join(&config.output),
+        };
+        Ok(Self {
+            root,
+            current,
+            config,
+            output,
+        })
+    }
+
+    /// The root: recipes and the plan's paths are relative to it.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The folder that the command was given in.
+    pub(crate) fn current(&self) -> &Path {
+        &self.current
+    }
+
+    /// The configuration.
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Everything the tool writes.
+    pub(crate) fn output(&self) -> &Path {
+        &self.output
+    }
+
+    /// What belongs to one mode.
+    pub(crate) fn folder(&self, mode: Mode) -> OutputFolder {
+        OutputFolder::new(&self.output, mode)
+    }
+
+    /// What git says of the root.
+    pub(crate) fn checkout(&self) -> Checkout {
+        Checkout::of(&self.root)
+    }
+
+    /// The recipe patterns: those of the command line, seen from the current folder, else the configured ones.
+    pub(crate) fn recipe_patterns(&self, given: &[PathBuf]) -> Vec<String> {
+        match given {
+            [] => self.config.recipes.clone(),
+            given => given
+                .iter()
+                .map(|recipe| self.current.join(recipe).display().to_string())
+                .collect(),
+        }
+    }
+
+    /// The channel that is published to: `--to`, else the configured one.
+    pub(crate) fn channel(&self, to: Option<&str>) -> Option<String> {
+        to.or(self.config.channel.as_deref()).map(str::to_owned)
+    }
+
+    /// The URL that a rehearsal attests: the configured `target-channel`; the channel itself where
+    /// clients read where we publish; else a name that says what it is.
+    ///
+    /// # Errors
+    /// A channel that is no channel's URL.
+    pub(crate) fn rehearsed_channel(&self, channel: Option<&str>) -> Result<TargetChannel, Error> {
+        if let Some(configured) = &self.config.target_channel {
+            return Ok(configured.clone());
+        }
+        let location = channel.map(str::parse::<ChannelLocation>).transpose()?;
+        let text = match (&location, channel) {
+            (Some(ChannelLocation::Prefix { server, channel }), _) => format!("{server}{channel}"),
+            (Some(_), Some(url)) if url.starts_with("https://") => url.to_owned(),
+            _ => REHEARSAL_CHANNEL.to_owned(),
+        };
+        text.parse().map_err(|error| {
+            Error::Usage(format!(
+                "`{text}` cannot be attested as the target channel: {error}"
+            ))
+        })
+    }
+}
+
+/// This program, as plan and manifest name it.
+pub(crate) fn tool() -> Tool {
+    Tool {
+        name: env!("CARGO_PKG_NAME").to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+/// The nearest folder upwards that is configured, is a Cargo workspace, or is a repository.
+fn find_root(current: &Path) -> Result<PathBuf, Error> {
+    let is_root = |folder: &&Path| {
+        folder.join(config::FILE).is_file()
+            || is_cargo_workspace(folder)
+            || folder.join(".git").exists()
+    };
+    let root = current
+        .ancestors()
+        .find(is_root)
+        .ok_or_else(|| Error::NoWorkspace(current.to_owned()))?;
+    fs::canonicalize(root).map_err(Error::output("read", root))
+}
+
+fn is_cargo_workspace(folder: &Path) -> bool {
+    fs::read_to_string(folder.join("Cargo.toml"))
+        .ok()
+        .and_then(|text| text.parse::<toml::Table>().ok())
+        .is_some_and(|manifest| manifest.contains_key("workspace"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_is_found_from_below() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        let below = root.join("crates/a/src");
+        fs::create_dir_all(&below).unwrap();
+        fs::write(
+            root.join("crates/a/Cargo.toml"),
+            "[package]\nname = \"a\"\n",
+        )
+        .unwrap();
+        fs::write(root.join("Cargo.toml"), "[workspace]\n").unwrap();
+        assert_eq!(find_root(&below).unwrap(), root);
+        fs::write(root.join("crates").join(config::FILE), "").unwrap();
+        assert_eq!(find_root(&below).unwrap(), root.join("crates"));
+    }
+}
