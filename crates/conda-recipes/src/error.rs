@@ -72,6 +72,14 @@ pub enum Error {
     /// Outputs that need each other before they can be built.
     #[error(transparent)]
     Graph(#[from] release_manifest::Error),
+    /// Outputs of one recipe that need each other before they can be built.
+    #[error("outputs of `{recipe}` build upon each other in a circle: {cycle}")]
+    RecipeCycle {
+        /// The recipe file, relative to the root.
+        recipe: String,
+        /// The outputs, in the order of their edges.
+        cycle: String,
+    },
     /// Two outputs would become the same file.
     #[error("`{package}` would be built twice: by `{first}` and by `{second}`")]
     Duplicate {
@@ -227,27 +235,42 @@ pub struct Excerpt {
 }
 
 impl Excerpt {
-    /// The first label of an upstream error. Upstream counts characters, we count bytes.
+    /// The first label of an upstream error, which counts characters where we count bytes, and often marks only the first of them.
     fn of(file: &str, text: &str, error: &dyn Diagnostic) -> Option<Self> {
         let label = error.labels()?.next()?;
+        // An empty span at the very beginning is upstream's way of saying that it knows no place.
+        if label.is_empty() && label.offset() == 0 {
+            return None;
+        }
         let byte = |character: usize| {
             text.char_indices()
                 .nth(character)
                 .map_or(text.len(), |(byte, _)| byte)
         };
-        // An empty span at the very beginning is upstream's way of saying that it knows no place.
-        if label.len() == 0 && label.offset() == 0 {
-            return None;
-        }
         let offset = byte(label.offset());
+        let length = byte(label.offset() + label.len()) - offset;
         Some(Self {
             file: file.to_owned(),
             text: text.to_owned(),
             offset,
-            length: byte(label.offset() + label.len()).saturating_sub(offset),
+            length: if label.len() <= 1 {
+                token(&text[offset..])
+            } else {
+                length
+            },
             label: label.label().unwrap_or_default().to_owned(),
         })
     }
+}
+
+/// The length in bytes of the template or YAML scalar that `text` begins with.
+fn token(text: &str) -> usize {
+    if text.starts_with("${{") {
+        return text.find("}}").map_or(text.len(), |end| end + "}}".len());
+    }
+    let is_end =
+        |character: char| character.is_whitespace() || matches!(character, ':' | ',' | '}' | ']');
+    text.find(is_end).unwrap_or(text.len())
 }
 
 impl Error {
@@ -261,7 +284,7 @@ impl Error {
             Self::CargoMetadata { .. } => "cargo_metadata",
             Self::UnknownMember { .. } => "unknown_member",
             Self::Invalid(_) => "invalid_recipe",
-            Self::Graph(_) => "dependency_cycle",
+            Self::Graph(_) | Self::RecipeCycle { .. } => "dependency_cycle",
             Self::Duplicate { .. } => "duplicate_output",
             Self::PathTooLong { .. } => "path_too_long",
             Self::InvalidOption { .. } => "invalid_option",
@@ -286,7 +309,7 @@ impl Error {
                 "choose an `output` folder that is at least {} bytes shorter",
                 length.saturating_sub(*limit)
             )),
-            Self::Graph(_) => Some("break the cycle: build, host and exactly pinned requirements must not lead back to the package itself".to_owned()),
+            Self::Graph(_) | Self::RecipeCycle { .. } => Some("break the cycle: build, host and exactly pinned requirements must not lead back to the package itself".to_owned()),
             Self::PlanChanged { .. } => Some("run the same command again: it plans anew".to_owned()),
             Self::Channel { .. } => Some("check that the `output` folder is writable and its disk has room".to_owned()),
             Self::Worker(error) => error.help(),

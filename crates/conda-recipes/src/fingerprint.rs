@@ -9,18 +9,26 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt::Write as _,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use cep27::Sha256;
 use ignore::WalkBuilder;
 use rattler_build_recipe::{
     Stage1Recipe,
-    stage1::{GlobVec, Source, StagingCache},
+    stage1::{
+        Source,
+        source::{GitSource, GitUrl, PathSource},
+    },
 };
-use release_manifest::Digest;
+use rattler_build_types::{GlobVec, LateBoundGlob};
+use release_manifest::{Digest, RelativePath};
 use sha2::Digest as _;
 
-use crate::{Error, PlanRequest, render::RenderedOutput};
+use crate::{
+    Error, PlanRequest,
+    render::{self, RenderedOutput},
+};
 
 /// Raised when the same inputs give other packages than before.
 const FORMAT: u32 = 1;
@@ -34,6 +42,9 @@ const WORKSPACE_FILES: [&str; 6] = [
     ".cargo/config.toml",
     ".cargo/config",
 ];
+
+/// Characters of the hash in the name of a staging output's build folder.
+const STAGING_HASH: usize = 10;
 
 /// Environment variables whose values recipes copy, and that differ between machines without deciding anything.
 const PLACES: [&str; 3] = ["CARGO_HOME", "RUSTUP_HOME", "HOME"];
@@ -85,14 +96,11 @@ impl<'a> Inputs<'a> {
             ),
         );
         line("recipe", &self.portable(&json(recipe)));
-        line(
-            "variant",
-            &json(&crate::render::strings(&configuration.variant)),
-        );
+        line("variant", &json(&render::strings(&configuration.variant)));
         for staging in &recipe.staging_caches {
             line(
                 "staging-variant",
-                &json(&crate::render::strings(&staging.used_variant)),
+                &json(&render::strings(&staging.used_variant)),
             );
         }
         line(
@@ -105,72 +113,53 @@ impl<'a> Inputs<'a> {
         Ok(Digest::of(text.as_bytes()))
     }
 
-    /// What tells the build folder of a staging output from those of other variants and of other sources.
-    pub(crate) fn staging_hash(
-        &self,
-        recipe_file: &Path,
-        recipe: &Stage1Recipe,
-    ) -> Result<String, Error> {
-        let mut text = String::new();
+    /// What tells the build folder of a staging output from those of other recipes and variants.
+    pub(crate) fn staging_hash(&self, recipe_file: &RelativePath, recipe: &Stage1Recipe) -> String {
+        let mut text = format!("{recipe_file}\n");
         for staging in &recipe.staging_caches {
-            let _ = writeln!(
-                text,
-                "{} {}",
-                self.portable(&json(staging)),
-                json(&crate::render::strings(&staging.used_variant))
-            );
+            let variant = json(&render::strings(&staging.used_variant));
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{} {variant}", self.portable(&json(staging)));
         }
-        let sources = recipe
-            .staging_caches
-            .iter()
-            .flat_map(|staging| &staging.source);
-        let _ = writeln!(text, "{}", self.listing(recipe_file, sources, recipe)?);
-        Ok(Digest::of(text.as_bytes())
-            .to_string()
+        let digest = Digest::of(text.as_bytes()).to_string();
+        digest
             .chars()
             .skip("sha256:".len())
-            .take(10)
-            .collect())
+            .take(STAGING_HASH)
+            .collect()
     }
 
+    /// The digest of the recipe's folder and of every local source.
     fn inputs(&self, recipe_file: &Path, recipe: &Stage1Recipe) -> Result<Digest, Error> {
-        let staging = recipe
-            .staging_caches
-            .iter()
-            .flat_map(|staging: &StagingCache| &staging.source);
-        self.listing(recipe_file, recipe.source.iter().chain(staging), recipe)
-    }
-
-    fn listing<'s>(
-        &self,
-        recipe_file: &Path,
-        sources: impl Iterator<Item = &'s Source>,
-        recipe: &Stage1Recipe,
-    ) -> Result<Digest, Error> {
         let folder = recipe_file.parent().unwrap_or(recipe_file);
         let mut listing = Listing::new();
         self.add_tree(&mut listing, folder, true, None)?;
-        for source in sources {
-            if let Source::Path(source) = source {
-                self.add_source(
-                    &mut listing,
-                    recipe_file,
-                    &folder.join(&source.path),
-                    source.use_gitignore,
-                    &source.filter,
-                    recipe,
-                )?;
+        let staging = recipe
+            .staging_caches
+            .iter()
+            .flat_map(|staging| &staging.source);
+        for source in recipe.source.iter().chain(staging) {
+            match source {
+                Source::Path(source) => {
+                    self.add_source(&mut listing, recipe_file, recipe, source)?;
+                }
+                Source::Git(GitSource {
+                    url: GitUrl::Path(path),
+                    rev,
+                    ..
+                }) => {
+                    let repository = folder.join(path);
+                    let commit = commit(&repository, &rev.to_string());
+                    listing.insert(repository, format!("commit {commit}"));
+                }
+                // What they are is said by the rendered recipe: by hash, or by a name that is taken at its word.
+                Source::Git(_) | Source::Url(_) => {}
             }
         }
         let mut text = String::new();
         for (path, content) in &listing {
-            let _ = writeln!(
-                text,
-                "{content} {}",
-                path.strip_prefix(&self.request.root)
-                    .unwrap_or(path)
-                    .display()
-            );
+            let path = path.strip_prefix(&self.request.root).unwrap_or(path);
+            let _ = writeln!(text, "{content} {}", path.display());
         }
         Ok(Digest::of(text.as_bytes()))
     }
@@ -179,33 +168,38 @@ impl<'a> Inputs<'a> {
         &self,
         listing: &mut Listing,
         recipe_file: &Path,
-        path: &Path,
-        gitignore: bool,
-        filter: &GlobVec,
         recipe: &Stage1Recipe,
+        source: &PathSource,
     ) -> Result<(), Error> {
-        let Ok(path) = path.canonicalize() else {
-            // Made by an earlier step, or missing: the build says which.
+        let folder = recipe_file.parent().unwrap_or(recipe_file);
+        let Ok(path) = folder.join(&source.path).canonicalize() else {
+            // The build says that it is missing.
             return Ok(());
         };
         if !path.is_dir() {
             return self.add_file(listing, &path);
         }
-        let members = self.request.cargo.folders(recipe_file).unwrap_or_default();
-        if path != self.request.root || members.is_empty() {
-            return self.add_tree(listing, &path, gitignore, Some(filter));
-        }
-        // A workspace whose member is packaged: the member, what it is built with, and the licences.
+        let members = self
+            .request
+            .cargo
+            .folders(recipe_file)
+            .filter(|_| path == self.request.root);
+        let Some(members) = members else {
+            return self.add_tree(listing, &path, source.use_gitignore, Some(&source.filter));
+        };
+        // A workspace of which one member is packaged: the member, what it is built with, and the licences.
         for member in &members {
-            self.add_tree(listing, member, gitignore, None)?;
+            self.add_tree(listing, member, source.use_gitignore, None)?;
         }
         let licenses = recipe
             .about
             .license_file
             .iter()
-            .flat_map(|globs| globs.entries())
-            .map(|entry| entry.source());
-        let files: BTreeSet<&str> = WORKSPACE_FILES.into_iter().chain(licenses).collect();
+            .flat_map(|globs| globs.entries());
+        let files: BTreeSet<&str> = WORKSPACE_FILES
+            .into_iter()
+            .chain(licenses.map(LateBoundGlob::source))
+            .collect();
         for file in files
             .into_iter()
             .map(|file| path.join(file))
@@ -275,6 +269,27 @@ impl<'a> Inputs<'a> {
             }
         }
         text
+    }
+}
+
+/// The commit that a revision of a local repository stands for; the revision where git doesn't know it.
+fn commit(repository: &Path, revision: &str) -> String {
+    let output = Command::new("git")
+        .arg("-C")
+        .arg(repository)
+        .args([
+            "rev-parse",
+            "--verify",
+            "--quiet",
+            "--end-of-options",
+            revision,
+        ])
+        .output();
+    match output {
+        Ok(output) if output.status.success() => {
+            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        }
+        _ => revision.to_owned(),
     }
 }
 

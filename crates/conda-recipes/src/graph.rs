@@ -15,6 +15,15 @@ use rattler_conda_types::{Matches, PackageName, PackageRecord, Subdir};
 
 use crate::render::{RenderedOutput, closest};
 
+/// The names that a recipe's hard edges lead to.
+pub(crate) fn hard_names(recipe: &Stage1Recipe) -> impl Iterator<Item = &PackageName> {
+    let requirements = recipe.requirements();
+    let installed = requirements.build.iter().chain(&requirements.host);
+    installed
+        .chain(pinned(requirements))
+        .filter_map(Dependency::name)
+}
+
 /// Edges to other outputs, by their index.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Edges {
@@ -120,17 +129,8 @@ impl<'a> Graph<'a> {
                 .extend(self.all(output, &requirements.build, node.build));
             hard.host
                 .extend(self.all(output, &requirements.host, node.host));
-            let pins = requirements
-                .run
-                .iter()
-                .chain(requirements.run_exports.iter())
-                .filter(|dependency| is_pin(dependency));
-            let exact = requirements
-                .run_constraints
-                .iter()
-                .filter(|dependency| is_exact_pin(dependency));
             hard.pinned
-                .extend(self.all(output, pins.chain(exact), node.host));
+                .extend(self.all(output, pinned(requirements), node.host));
         }
         // Strong run exports of what is in the build environment are installed into the host environment too.
         let strong: Vec<usize> = hard
@@ -317,12 +317,16 @@ impl<'a> Node<'a> {
     }
 }
 
-fn is_pin(dependency: &Dependency) -> bool {
-    matches!(dependency, Dependency::PinSubpackage(_))
-}
-
-fn is_exact_pin(dependency: &Dependency) -> bool {
-    matches!(dependency, Dependency::PinSubpackage(pin) if pin.pin_subpackage.args.exact)
+/// The pins whose output must be known before this one can be: it is built first without being installed.
+fn pinned(requirements: &Requirements) -> impl Iterator<Item = &Dependency> {
+    let is_pin = |dependency: &&Dependency| matches!(dependency, Dependency::PinSubpackage(_));
+    let is_exact = |dependency: &&Dependency| matches!(dependency, Dependency::PinSubpackage(pin) if pin.pin_subpackage.args.exact);
+    let run = requirements
+        .run
+        .iter()
+        .chain(requirements.run_exports.iter());
+    run.filter(is_pin)
+        .chain(requirements.run_constraints.iter().filter(is_exact))
 }
 
 /// `start` and everything that `edges` lead to from there.

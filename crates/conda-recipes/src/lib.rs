@@ -12,6 +12,7 @@
 mod build;
 mod build_phase;
 mod cargo;
+mod cycle;
 mod error;
 mod event;
 mod failure;
@@ -24,6 +25,7 @@ mod options;
 mod plan;
 mod render;
 mod schedule;
+mod skip;
 mod test_phase;
 mod variants;
 pub mod worker;

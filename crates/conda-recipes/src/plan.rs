@@ -71,10 +71,6 @@ pub(crate) struct Rendered {
 ///
 /// A recipe or variant file that does not parse or render, a cycle of hard build edges, two outputs of the same file name, or
 /// an output folder too long to build in.
-#[expect(
-    clippy::unused_async,
-    reason = "plans of live releases ask their channel"
-)]
 pub async fn plan(request: &PlanRequest) -> Result<Plan, Error> {
     render(request).map(|(plan, _)| plan)
 }

@@ -18,7 +18,7 @@ use rattler_build_core::{
 };
 use rattler_build_jinja::Variable;
 use rattler_build_recipe::{
-    RenderConfig, RenderedVariant, parse_recipe, render_recipe, source_code, stage0,
+    RenderConfig, RenderError, RenderedVariant, parse_recipe, render_recipe, source_code,
     stage1::HashInfo,
 };
 use rattler_build_types::NormalizedKey;
@@ -31,10 +31,10 @@ use rattler_virtual_packages::VirtualPackageOverrides;
 use release_manifest::{Mode, RelativePath, SkippedOutput};
 
 use crate::{
-    Error, PlanRequest,
+    Error, PlanRequest, cycle,
     error::{self, Invalid},
     fingerprint::Inputs,
-    variants,
+    skip, variants,
 };
 
 /// The longest path that a prefix can have, in bytes: what rattler-build pads `$PREFIX` to on other platforms than Windows.
@@ -151,8 +151,8 @@ impl<'a> Renderer<'a> {
             code: Arc::from(text.as_str()),
             path: recipe.to_owned(),
         };
-        let parsed =
-            parse_recipe(&source).map_err(|error| Invalid::new(file.as_str(), &text, &error))?;
+        let parsed = parse_recipe(&source)
+            .map_err(|error| Invalid::new(file.as_str(), &text, error.error()))?;
         let config = self.render_config(recipe, target)?;
         let variants = variants::load(
             &self.request.root,
@@ -160,20 +160,29 @@ impl<'a> Renderer<'a> {
             &self.request.options,
             target.platform(),
         )?;
-        let rendered = render_recipe(&source, &parsed, &variants, config)
-            .map_err(|error| Invalid::new(file.as_str(), &text, &error))?;
+        let rendered =
+            render_recipe(&source, &parsed, &variants, config.clone()).map_err(|error| {
+                let is_cycle = matches!(error.error(), RenderError::TopologicalSort(_));
+                match is_cycle
+                    .then(|| cycle::within(&parsed, &variants, &config))
+                    .flatten()
+                {
+                    Some(cycle) => Error::RecipeCycle {
+                        recipe: file.to_string(),
+                        cycle: cycle.join(" → "),
+                    },
+                    None => Invalid::new(file.as_str(), &text, error.error()).into(),
+                }
+            })?;
 
-        let mut outputs = Outputs::default();
-        for variant in &rendered {
-            if variant.recipe.build().skip {
-                outputs.skipped.push(SkippedOutput {
-                    recipe: file.clone(),
-                    output: variant.recipe.package().name().as_normalized().to_owned(),
-                    variant: strings(&variant.variant),
-                    reason: skip_reason(&parsed, variant),
-                });
-                continue;
-            }
+        let mut outputs = Outputs {
+            outputs: Vec::new(),
+            skipped: skip::skipped(&file, &parsed, &rendered),
+        };
+        for variant in rendered
+            .iter()
+            .filter(|variant| !variant.recipe.build().skip)
+        {
             let output = self.output(recipe, target, variant, &rendered)?;
             let name =
                 file_name(&output).map_err(|reason| Invalid::plain(file.as_str(), reason, None))?;
@@ -289,8 +298,7 @@ impl<'a> Renderer<'a> {
     /// Where an output is built.
     ///
     /// Outputs have a folder each, told apart by their hash. Those that inherit from a staging output share the one that it was
-    /// built in: rattler-build keys what it keeps of a staging build by recipe, variant and prefix, but not by the content of
-    /// local sources, so that content is part of the folder's name.
+    /// built in: what rattler-build keeps of a staging build is bound to the prefix, not to the recipe.
     fn directories(
         &self,
         recipe: &Path,
@@ -304,7 +312,8 @@ impl<'a> Renderer<'a> {
             None => (package, hash.to_string()),
             Some(inherits) => (
                 inherits.cache_name.as_str(),
-                self.inputs.staging_hash(recipe, rendered)?,
+                self.inputs
+                    .staging_hash(&relative(&self.request.root, recipe)?, rendered),
             ),
         };
         let build_folder = |hash: &str| {
@@ -316,8 +325,8 @@ impl<'a> Renderer<'a> {
                 ))
                 .join("host_env")
         };
-        // Without room for the hash, rattler-build leaves it out and such outputs are built one after another. With no room for
-        // the rest it panics, and a staging folder without its hash would bring back what an older source left.
+        // Without room for the hash, rattler-build leaves it out, and outputs that then share a folder are built one after another.
+        // With no room for the rest it panics; and a staging build must not share its folder with another recipe's.
         let shortest = match rendered.inherits_from {
             None => build_folder(""),
             Some(_) => build_folder(&format!("_{hash}")),
@@ -431,44 +440,6 @@ fn file_name(output: &Output) -> Result<FileName, String> {
         format,
     )
     .map_err(|error| error.to_string())
-}
-
-/// The `skip` conditions that apply to an output. Which of them holds is rattler-build's secret.
-fn skip_reason(recipe: &stage0::Recipe, variant: &RenderedVariant) -> String {
-    let name = variant.recipe.package().name().as_normalized();
-    let lists = match recipe {
-        stage0::Recipe::SingleOutput(recipe) => vec![&recipe.build.skip],
-        stage0::Recipe::MultiOutput(recipe) => {
-            let own = recipe.outputs.iter().filter_map(|output| match output {
-                stage0::Output::Package(output) => {
-                    let named = output.package.name.as_concrete();
-                    named
-                        .is_some_and(|named| named.to_string() == name)
-                        .then_some(&output.build.skip)
-                }
-                stage0::Output::Staging(_) => None,
-            });
-            std::iter::once(&recipe.build.skip).chain(own).collect()
-        }
-    };
-    let conditions: Vec<String> = lists
-        .into_iter()
-        .flat_map(|list| match serde_json::to_value(list) {
-            Ok(serde_json::Value::Array(conditions)) => conditions,
-            Ok(condition) => vec![condition],
-            Err(_) => Vec::new(),
-        })
-        .map(|condition| {
-            condition
-                .as_str()
-                .map_or_else(|| condition.to_string(), ToOwned::to_owned)
-        })
-        .collect();
-    if conditions.is_empty() {
-        "the recipe skips it".to_owned()
-    } else {
-        format!("the recipe skips it: `{}`", conditions.join("` or `"))
-    }
 }
 
 /// rattler-build no longer builds recipes with a top-level `cache:`, and says so only when the build starts.

@@ -1,0 +1,193 @@
+use conda_recipes::{Error, Failure};
+
+use crate::workspace::Workspace;
+
+fn failure(workspace: &Workspace) -> Failure {
+    Failure::from(&workspace.try_plan().unwrap_err())
+}
+
+/// The text that an excerpt points at.
+fn marked(failure: &Failure) -> &str {
+    let excerpt = failure.excerpt.as_ref().unwrap();
+    &excerpt.text[excerpt.offset..excerpt.offset + excerpt.length]
+}
+
+#[test]
+fn broken_yaml_is_shown_where_it_breaks() {
+    let text = "package:\n  name: tool\n version: '1'\n";
+    let failure = failure(&Workspace::with(&[("tool", text)]));
+    assert_eq!(failure.code, "invalid_recipe");
+    assert!(
+        failure.message.contains("recipes/tool/recipe.yaml"),
+        "{}",
+        failure.message
+    );
+    let excerpt = failure.excerpt.as_ref().unwrap();
+    assert_eq!(
+        (excerpt.file.as_str(), excerpt.text.as_str()),
+        ("recipes/tool/recipe.yaml", text)
+    );
+    assert_eq!(text[..excerpt.offset].lines().count(), 3, "{excerpt:?}");
+}
+
+#[test]
+fn an_unknown_key_is_named_and_marked() {
+    let failure = failure(&Workspace::with(&[(
+        "tool",
+        "package: {name: tool, version: '1'}\nbuilt: {number: 1}\n",
+    )]));
+    assert!(failure.message.contains("built"), "{}", failure.message);
+    assert_eq!(marked(&failure), "built");
+}
+
+#[test]
+fn places_are_right_behind_characters_of_several_bytes() {
+    let failure = failure(&Workspace::with(&[(
+        "tool",
+        "# Größe: ≥ 1 \u{1f980}\npackage: {name: tool, version: '1'}\nbuilt: {number: 1}\n",
+    )]));
+    assert_eq!(marked(&failure), "built");
+}
+
+#[test]
+fn an_undefined_variable_is_named() {
+    let failure = failure(&Workspace::with(&[(
+        "tool",
+        "package:\n  name: tool\n  version: ${{ verson }}\n",
+    )]));
+    assert!(
+        failure.message.contains("verson")
+            || failure.excerpt.as_ref().unwrap().label.contains("verson"),
+        "{failure:?}"
+    );
+    assert!(marked(&failure).contains("verson"), "{failure:?}");
+}
+
+#[test]
+fn jinja_that_does_not_parse_is_an_error() {
+    let failure = failure(&Workspace::with(&[(
+        "tool",
+        "package:\n  name: tool\n  version: ${{ 1 + }}\n",
+    )]));
+    assert_eq!(failure.code, "invalid_recipe");
+    assert!(failure.excerpt.is_some(), "{failure:?}");
+}
+
+#[test]
+fn a_broken_variant_file_is_shown() {
+    let workspace = Workspace::with(&[("tool", "package: {name: tool, version: '1'}\n")]);
+    workspace.write("recipes/tool/variants.yaml", "python: 3.12\n");
+    let failure = failure(&workspace);
+    assert!(
+        failure.message.contains("recipes/tool/variants.yaml"),
+        "{}",
+        failure.message
+    );
+}
+
+#[test]
+fn a_configured_variant_file_that_is_missing_is_named() {
+    let mut workspace = Workspace::with(&[("tool", "package: {name: tool, version: '1'}\n")]);
+    workspace.options.variants = vec!["shared.yaml".into()];
+    assert!(failure(&workspace).message.contains("shared.yaml"));
+}
+
+#[test]
+fn the_old_cache_key_is_refused_with_the_way_out() {
+    let text = "recipe: {name: tools, version: '1'}\n# a comment\ncache:\n  build: {script: make}\noutputs:\n  - package: {name: tool}\n";
+    let failure = failure(&Workspace::with(&[("tools", text)]));
+    assert!(failure.message.contains("`cache`"), "{}", failure.message);
+    assert!(failure.help.as_ref().unwrap().contains("staging"));
+    assert_eq!(marked(&failure), "cache");
+}
+
+#[test]
+fn a_missing_recipe_says_what_was_looked_for() {
+    let mut workspace = Workspace::new();
+    workspace.recipes = vec!["recipes/tool".to_owned()];
+    workspace.write("recipes/tool/README.md", "");
+    let failure = failure(&workspace);
+    assert_eq!(failure.code, "missing_recipe");
+    assert!(
+        failure.message.contains("recipes/tool/recipe.yaml"),
+        "{}",
+        failure.message
+    );
+}
+
+#[test]
+fn an_output_folder_too_long_to_build_in_is_an_error_and_no_panic() {
+    for name in ["tool", "greet"] {
+        let mut workspace = if name == "greet" {
+            Workspace::fixture(name)
+        } else {
+            Workspace::with(&[(name, "package: {name: tool, version: '1'}\n")])
+        };
+        workspace.output = workspace.root().join("x".repeat(120)).join("y".repeat(100));
+        let error = workspace.try_plan().unwrap_err();
+        let Error::PathTooLong { length, limit, .. } = &error else {
+            panic!("{error}")
+        };
+        let excess = length - limit;
+        // As much shorter as the help says, and it works.
+        assert!(error.help().unwrap().contains(&format!("{excess} bytes")));
+        let long = workspace.output.to_string_lossy().into_owned();
+        workspace.output = long[..long.len() - excess].into();
+        workspace.plan();
+        workspace.output = long[..=long.len() - excess].into();
+        assert!(matches!(
+            workspace.try_plan(),
+            Err(Error::PathTooLong { .. })
+        ));
+    }
+}
+
+#[test]
+fn two_recipes_of_one_package_are_named() {
+    let text = "package: {name: tool, version: '1'}\n";
+    let failure = failure(&Workspace::with(&[("one", text), ("two", text)]));
+    assert_eq!(failure.code, "duplicate_output");
+    assert!(
+        failure.message.contains("recipes/one")
+            && failure.message.contains("recipes/two")
+            && failure.message.contains("tool-1-"),
+        "{}",
+        failure.message
+    );
+}
+
+#[test]
+fn variants_of_one_file_name_that_differ_are_an_error() {
+    let workspace = Workspace::with(&[(
+        "tool",
+        "package: {name: tool, version: '1'}\nbuild: {string: same, script: 'make ${{ flavour }}'}\nabout: {summary: '${{ flavour }}'}\n",
+    )]);
+    workspace.write("recipes/tool/variants.yaml", "flavour: [mint, vanilla]\n");
+    let failure = failure(&workspace);
+    assert_eq!(failure.code, "duplicate_output");
+    assert!(
+        failure.message.contains("flavour = mint") && failure.message.contains("flavour = vanilla"),
+        "{}",
+        failure.message
+    );
+}
+
+#[test]
+fn an_option_that_does_not_work_is_named() {
+    let mut workspace = Workspace::with(&[("tool", "package: {name: tool, version: '1'}\n")]);
+    workspace.options.exclude_newer = Some("yesterday".to_owned());
+    let failure = failure(&workspace);
+    assert_eq!(failure.code, "invalid_option");
+    assert!(
+        failure.message.contains("exclude-newer"),
+        "{}",
+        failure.message
+    );
+}
+
+#[test]
+fn failures_survive_the_pipe() {
+    let failure = failure(&Workspace::with(&[("tool", "package: {}\n")]));
+    let json = serde_json::to_string(&failure).unwrap();
+    assert_eq!(serde_json::from_str::<Failure>(&json).unwrap(), failure);
+}

@@ -1,0 +1,178 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use release_manifest::Digest;
+
+use crate::{cargo::cargo_workspace, workspace::Workspace};
+
+/// `app` packages a member of a cargo workspace; `library` compiles a local source with a filter; `program` builds upon it, and
+/// `schema` stands alone.
+fn workspace() -> Workspace {
+    let workspace = cargo_workspace(&[
+        (
+            "app",
+            "package: {name: app, version: '${{ cargo.version }}'}\nsource: {path: ../..}\nabout: {license_file: [LICENSE]}\n",
+        ),
+        (
+            "library",
+            "package: {name: library, version: '1'}\nsource: {path: ../../native, filter: ['*.c', '*.h']}\n",
+        ),
+        (
+            "program",
+            "package: {name: program, version: '1'}\nrequirements: {host: [library]}\n",
+        ),
+        (
+            "schema",
+            "package: {name: schema, version: '1'}\nbuild: {noarch: generic}\nsource: {path: ../../schema}\n",
+        ),
+    ]);
+    for (file, text) in [
+        ("Cargo.lock", "version = 4\n"),
+        ("LICENSE", "MIT\n"),
+        ("README.md", "Read me\n"),
+        ("native/library.c", "int one(void) { return 1; }\n"),
+        ("native/notes.txt", "Later\n"),
+        ("schema/plan.json", "{}\n"),
+        (".gitignore", "target/\n*.tmp\n"),
+        ("recipes/library/build.sh", "make\n"),
+    ] {
+        workspace.write(file, text);
+    }
+    workspace
+}
+
+fn changed(
+    before: &BTreeMap<String, Digest>,
+    after: &BTreeMap<String, Digest>,
+) -> BTreeSet<String> {
+    assert_eq!(
+        before.keys().collect::<Vec<_>>(),
+        after.keys().collect::<Vec<_>>()
+    );
+    let name = |key: &String| key.split(' ').next().unwrap().to_owned();
+    before
+        .iter()
+        .filter(|(key, digest)| after[*key] != **digest)
+        .map(|(key, _)| name(key))
+        .collect()
+}
+
+#[test]
+fn exactly_what_is_made_from_a_file_changes_with_it() {
+    for (file, expected) in [
+        // A recipe and its folder.
+        ("recipes/program/recipe.yaml", &["program"][..]),
+        ("recipes/library/build.sh", &["library", "program"]),
+        ("recipes/library/new-file", &["library", "program"]),
+        // A local source, and what its filter leaves out.
+        ("native/library.c", &["library", "program"]),
+        ("native/new.h", &["library", "program"]),
+        ("native/notes.txt", &[]),
+        ("schema/plan.json", &["schema"]),
+        // The packaged member, its path dependency, and what every member is built with.
+        ("crates/app/src/lib.rs", &["app"]),
+        ("crates/core/src/lib.rs", &["app"]),
+        ("Cargo.lock", &["app"]),
+        (".cargo/config.toml", &["app"]),
+        ("LICENSE", &["app"]),
+        // Nothing is made from these, or git ignores them.
+        ("crates/other/src/lib.rs", &[]),
+        ("README.md", &[]),
+        ("schema/cache.tmp", &[]),
+        ("crates/app/target/debug/app", &[]),
+        (
+            "target/conda-release/rehearsal/packages/linux-64/app.conda",
+            &[],
+        ),
+    ] {
+        let workspace = workspace();
+        let before = workspace.fingerprints();
+        let text = std::fs::read_to_string(workspace.root().join(file)).unwrap_or_default();
+        workspace.write(file, &format!("{text}# touched\n"));
+        let expected = expected.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            changed(&before, &workspace.fingerprints()),
+            expected,
+            "{file}"
+        );
+    }
+}
+
+#[test]
+fn what_does_not_decide_the_packages_does_not_change_the_fingerprint() {
+    let mut workspace = workspace();
+    let before = workspace.fingerprints();
+    workspace.options.jobs = std::num::NonZeroUsize::new(3);
+    workspace.options.keep_build = true;
+    workspace.output = workspace.root().join("target/elsewhere");
+    assert_eq!(workspace.fingerprints(), before);
+    let elsewhere = self::workspace();
+    assert_eq!(elsewhere.fingerprints(), before, "another checkout");
+}
+
+#[test]
+fn an_option_that_decides_the_packages_changes_every_fingerprint() {
+    let mut workspace = workspace();
+    let before = workspace.fingerprints();
+    workspace.options.package_format = "conda:max".parse().unwrap();
+    assert_eq!(
+        changed(&before, &workspace.fingerprints()).len(),
+        before.len()
+    );
+}
+
+#[test]
+fn planning_some_recipes_gives_them_the_fingerprints_of_planning_all() {
+    let mut workspace = workspace();
+    let all = workspace.fingerprints();
+    workspace.recipes = vec!["recipes/schema".to_owned()];
+    let some = workspace.fingerprints();
+    assert_eq!(some.len(), 1);
+    assert!(some.iter().all(|(name, digest)| all[name] == *digest));
+}
+
+#[cfg(unix)]
+#[test]
+fn the_executable_bit_counts() {
+    use std::os::unix::fs::PermissionsExt;
+    let workspace = workspace();
+    let before = workspace.fingerprints();
+    let script = workspace.root().join("recipes/library/build.sh");
+    std::fs::set_permissions(script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(
+        changed(&before, &workspace.fingerprints()),
+        ["library", "program"].map(str::to_owned).into()
+    );
+}
+
+#[test]
+fn a_local_repository_counts_by_its_commit() {
+    let workspace = Workspace::with(&[(
+        "tool",
+        "package: {name: tool, version: '1'}\nsource: {git: ../../repository}\n",
+    )]);
+    let git = |arguments: &[&str]| {
+        let status = std::process::Command::new("git")
+            .current_dir(workspace.root().join("repository"))
+            .args([
+                "-c",
+                "user.name=A",
+                "-c",
+                "user.email=a@example.org",
+                "-c",
+                "commit.gpgsign=false",
+            ])
+            .args(arguments)
+            .status()
+            .unwrap();
+        assert!(status.success());
+    };
+    workspace.write("repository/file", "one\n");
+    git(&["init", "--quiet"]);
+    git(&["add", "file"]);
+    git(&["commit", "--quiet", "--message", "One"]);
+    let before = workspace.fingerprints();
+    workspace.write("repository/file", "two\n");
+    assert_eq!(workspace.fingerprints(), before);
+    git(&["commit", "--quiet", "--all", "--message", "Two"]);
+    assert_ne!(workspace.fingerprints(), before);
+}
