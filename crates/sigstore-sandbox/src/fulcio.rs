@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{Extension, Json, extract::State};
+use axum::{Extension, Json, extract::State, http::HeaderMap};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use const_oid::{
     ObjectIdentifier,
@@ -42,7 +42,7 @@ use crate::{
     certificate::{Certified, extension, sign, subject_key_id, validity},
     ct::{self, Sct},
     gate::ShortCertificate,
-    oidc::{SourceClaims, TokenClaims},
+    oidc::{SourceClaims, TokenClaims, bearer},
     rpc::Status,
     server::Services,
 };
@@ -50,7 +50,8 @@ use crate::{
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SigningCertRequest {
-    credentials: Credentials,
+    /// Absent when the token is in the `Authorization` header, as from sigstore-python.
+    credentials: Option<Credentials>,
     public_key_request: Option<PublicKeyRequest>,
     /// Base64 of PEM.
     certificate_signing_request: Option<String>,
@@ -80,15 +81,18 @@ struct PublicKey {
 pub(crate) async fn signing_cert(
     State(services): State<Arc<Services>>,
     short: Option<Extension<ShortCertificate>>,
+    headers: HeaderMap,
     Json(request): Json<SigningCertRequest>,
 ) -> Result<Json<Value>, Status> {
-    let claims = services
-        .issuer
-        .check(&request.credentials.oidc_identity_token)
-        .map_err(|problem| {
-            tracing::warn!(problem, "refused an identity token");
-            Status::invalid_argument("There was an error processing the identity token")
-        })?;
+    let token = request
+        .credentials
+        .map(|credentials| credentials.oidc_identity_token)
+        .or_else(|| bearer(&headers).map(str::to_owned))
+        .unwrap_or_default();
+    let claims = services.issuer.check(&token).map_err(|problem| {
+        tracing::warn!(problem, "refused an identity token");
+        Status::invalid_argument("There was an error processing the identity token")
+    })?;
     let key = match (
         &request.public_key_request,
         &request.certificate_signing_request,

@@ -41,16 +41,27 @@ pub(crate) struct TokenClaims {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct SourceClaims {
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) event_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) r#ref: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) repository: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) repository_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) repository_owner: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) repository_owner_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) repository_visibility: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) runner_environment: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) server_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) sha: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) workflow_ref: Option<String>,
 }
 
@@ -228,12 +239,7 @@ pub(crate) async fn token(
     Query(TokenQuery { audience }): Query<TokenQuery>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, (StatusCode, String)> {
-    let bearer = headers
-        .get(AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split_once(' '))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    if bearer.is_none_or(|(_, bearer)| bearer != services.issuer.bearer()) {
+    if bearer(&headers) != Some(services.issuer.bearer()) {
         return Err((
             StatusCode::UNAUTHORIZED,
             "expected the runner's bearer token".to_owned(),
@@ -244,6 +250,12 @@ pub(crate) async fn token(
         .mint(audience.as_deref().unwrap_or(ISSUER))
         .map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     Ok(Json(json!({ "count": token.len(), "value": token })))
+}
+
+/// The token of `Authorization: Bearer {token}`.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token)
 }
 
 #[cfg(test)]

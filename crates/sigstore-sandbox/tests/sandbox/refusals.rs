@@ -3,10 +3,18 @@
 use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use const_oid::db::rfc5912::ECDSA_WITH_SHA_256;
+use der::{Decode, Encode as _, EncodePem as _, asn1::BitString, pem::LineEnding};
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
 use sigstore_crypto::KeyPair;
 use sigstore_sandbox::{AUDIENCE, IDENTITY, Options, Sandbox};
+
+use x509_cert::{
+    name::Name,
+    request::{CertReq, CertReqInfo},
+    spki::AlgorithmIdentifierOwned,
+};
 
 use crate::client::{Session, statement, token};
 
@@ -105,6 +113,44 @@ async fn fulcio_refuses_keys_whose_possession_is_not_proved() {
             "The signature supplied in the request could not be verified"
         );
     }
+}
+
+/// As sigstore-python asks for certificates: with the token in a header.
+#[tokio::test]
+async fn fulcio_takes_signing_requests_that_are_signed_with_their_own_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let sandbox = Sandbox::start(folder.path(), Options::default())
+        .await
+        .unwrap();
+    let token = token(&sandbox, AUDIENCE).await.unwrap();
+    let [key, other] = [(); 2].map(|()| KeyPair::generate_ecdsa_p256().unwrap());
+    for (signer, expected) in [(&key, StatusCode::OK), (&other, StatusCode::BAD_REQUEST)] {
+        let request = Client::new()
+            .post(format!("{}/api/v2/signingCert", sandbox.url()))
+            .bearer_auth(&token)
+            .json(&json!({ "certificateSigningRequest": STANDARD.encode(csr(&key, signer)) }));
+        assert_eq!(request.send().await.unwrap().status(), expected);
+    }
+}
+
+/// A PEM certificate signing request for a key, signed by another.
+fn csr(key: &KeyPair, signer: &KeyPair) -> String {
+    let info = CertReqInfo {
+        version: Default::default(),
+        subject: Name::default(),
+        public_key: Decode::from_der(key.public_key_der().unwrap().as_bytes()).unwrap(),
+        attributes: Default::default(),
+    };
+    let signature = signer.sign(&info.to_der().unwrap()).unwrap();
+    let request = CertReq {
+        info,
+        algorithm: AlgorithmIdentifierOwned {
+            oid: ECDSA_WITH_SHA_256,
+            parameters: None,
+        },
+        signature: BitString::from_bytes(signature.as_bytes()).unwrap(),
+    };
+    request.to_pem(LineEnding::LF).unwrap()
 }
 
 #[tokio::test]
