@@ -1,4 +1,3 @@
-use std::io::Read as _;
 use std::path::Path;
 
 use serde_json::value::RawValue;
@@ -59,22 +58,12 @@ pub fn bundles_in(bytes: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
         .collect())
 }
 
-/// The bytes of a bundle's file: a regular file, which no link stands for, of at most 1 MiB.
+/// Reads a file of bundles, without following a link to it.
 ///
 /// # Errors
-/// When it is none, is larger, or cannot be read.
+/// When it cannot be read, is not a regular file, or is larger than 4 MiB.
 pub fn read_bundle(path: &Path) -> Result<Vec<u8>, Error> {
-    let mut bytes = Vec::new();
-    crate::package::open(path)?
-        .take(MAX_BUNDLE as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(Error::io("read", path))?;
-    if bytes.len() > MAX_BUNDLE {
-        return Err(Error::Bundle {
-            reason: format!("`{}` is larger than {MAX_BUNDLE} bytes", path.display()),
-        });
-    }
-    Ok(bytes)
+    crate::package::read_capped(crate::package::open(path)?, path, MAX_FILE as u64)
 }
 
 /// A bundle of the one shape that is judged: a DSSE envelope around an in-toto statement, signed

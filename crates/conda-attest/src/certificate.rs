@@ -59,7 +59,7 @@ impl Services {
         let fulcio = FulcioClient::builder(&fulcio.url)
             .with_http_client(http::client(&fulcio_url)?)
             .build()
-            .map_err(|error| fulcio_error(&fulcio_url, &error))?;
+            .map_err(|error| service("certificate authority", &fulcio_url, &error, false))?;
         let rekor_url = secure_url("transparency log", &rekor.url)?;
         let client = http::client(&rekor_url)?;
         let rekor = match version {
@@ -185,7 +185,7 @@ impl Certificate {
             fulcio
                 .create_signing_certificate(token.as_sigstore(), &key)
                 .await
-                .map_err(|error| without_secret(fulcio_error(url, &error), token))
+                .map_err(|error| fulcio_error(url, &error, token))
         };
         let der = retry
             .run("certificate authority", ask)
@@ -302,28 +302,6 @@ impl Certificate {
     }
 }
 
-/// A certificate authority might quote the request in its answer, and the request has the token.
-fn without_secret(error: Error, token: &IdentityToken) -> Error {
-    match error {
-        Error::Service {
-            service,
-            url,
-            reason,
-            transient,
-        } => {
-            let secret = token.as_sigstore().expose_secret();
-            let reason = cep27::printable(&reason.replace(secret, "(token)"));
-            Error::Service {
-                service,
-                url,
-                reason,
-                transient,
-            }
-        }
-        other => other,
-    }
-}
-
 fn service(
     service: &'static str,
     url: &Url,
@@ -333,18 +311,26 @@ fn service(
     Error::Service {
         service,
         url: http::without_query(url),
-        reason: error.to_string(),
+        // A body of the server's choice may be part of it.
+        reason: cep27::printable(&error.to_string()),
         transient,
     }
 }
 
-fn fulcio_error(url: &Url, error: &sigstore_fulcio::Error) -> Error {
+fn fulcio_error(url: &Url, error: &sigstore_fulcio::Error, token: &IdentityToken) -> Error {
     let transient = match error {
         sigstore_fulcio::Error::Http(_) => true,
         sigstore_fulcio::Error::Status { status, .. } => http::is_transient(*status),
         _ => false,
     };
-    service("certificate authority", url, error, transient)
+    // The answer may quote the request, which has the token.
+    let parts = token.as_sigstore().expose_secret().split('.');
+    let reason = parts
+        .filter(|part| !part.is_empty())
+        .fold(error.to_string(), |text, part| {
+            text.replace(part, "(token)")
+        });
+    service("certificate authority", url, &reason, transient)
 }
 
 fn rekor_error(url: &Url, error: &sigstore_rekor::Error) -> Error {
@@ -371,4 +357,26 @@ fn status_in(reason: &str) -> Option<u16> {
         .get(..3)?
         .parse()
         .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timestamp_is_asked_for_again_unless_the_request_is_at_fault() {
+        let url = Url::parse("https://tsa.example").unwrap();
+        let is_transient = |reason: &str| {
+            tsa_error(&url, &sigstore_tsa::Error::Http(reason.to_owned())).is_transient()
+        };
+        for passing in [
+            "TSA returned status 503 Service Unavailable",
+            "TSA returned status 429 Too Many Requests",
+            "error sending request",
+        ] {
+            assert!(is_transient(passing), "{passing}");
+        }
+        assert!(!is_transient("TSA returned status 400 Bad Request"));
+        assert!(!is_transient("TSA returned status 307 Temporary Redirect"));
+    }
 }

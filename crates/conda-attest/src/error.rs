@@ -292,3 +292,15 @@ impl Error {
         }
     }
 }
+
+/// An error with its causes: reqwest's own text, for one, names only the outermost.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

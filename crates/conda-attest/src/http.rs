@@ -7,6 +7,7 @@ use reqwest::{Client, RequestBuilder, redirect};
 use url::Url;
 
 use crate::Error;
+use crate::error::with_causes;
 use crate::trust::is_loopback;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,7 +30,7 @@ pub(crate) fn client(url: &Url) -> Result<Client, Error> {
     builder.build().map_err(|error| Error::Service {
         service: "http client",
         url: without_query(url),
-        reason: chain(&error),
+        reason: with_causes(&error),
         transient: false,
     })
 }
@@ -47,7 +48,7 @@ pub(crate) async fn send(
         reason,
         transient,
     };
-    let lost = |error: reqwest::Error| failed(chain(&error.without_url()), true);
+    let lost = |error: reqwest::Error| failed(with_causes(&error.without_url()), true);
     let response = request.send().await.map_err(lost)?;
     let status = response.status();
     if !status.is_success() {
@@ -81,16 +82,4 @@ pub(crate) fn without_query(url: &Url) -> String {
     url.set_query(None);
     url.set_fragment(None);
     url.to_string()
-}
-
-/// An error with its causes; reqwest's own text names only the outermost.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

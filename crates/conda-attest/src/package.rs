@@ -231,13 +231,11 @@ pub(crate) fn open(path: &Path) -> Result<File, Error> {
     Ok(file)
 }
 
-/// Reads a small regular file.
-pub(crate) fn read_capped(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
-    let mut file = File::open(path)
-        .map_err(Error::io("read", path))?
-        .take(limit + 1);
+/// Reads a small file.
+pub(crate) fn read_capped(file: File, path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)
+    file.take(limit + 1)
+        .read_to_end(&mut bytes)
         .map_err(Error::io("read", path))?;
     if bytes.len() as u64 > limit {
         let source = std::io::Error::other(format!("larger than {limit} bytes"));

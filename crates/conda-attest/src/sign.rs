@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
 use crate::certificate::{Certificate, Services};
+use crate::error::with_causes;
 use crate::package::Contents;
 use crate::retry::{Deadline, Retry};
 use crate::verdict::Outcome;
@@ -155,7 +156,7 @@ impl Batch<'_> {
             Err(error) => Event::Failed {
                 file,
                 code: error.code(),
-                message: crate::http::chain(error),
+                message: with_causes(error),
             },
         });
         result

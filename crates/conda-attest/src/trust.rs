@@ -215,7 +215,8 @@ pub(crate) fn secure_url(service: &'static str, text: &str) -> Result<Url, Error
 }
 
 fn read(path: &Path, what: &'static str) -> Result<Value, Error> {
-    let bytes = crate::package::read_capped(path, MAX_SIZE)?;
+    let file = std::fs::File::open(path).map_err(Error::io("read", path))?;
+    let bytes = crate::package::read_capped(file, path, MAX_SIZE)?;
     cep27::check_json(&bytes).map_err(|violations| unusable(path, what, list(&violations)))
 }
 
@@ -280,6 +281,20 @@ mod tests {
         let staging =
             Trust::from_root_json("s", sigstore_trust_root::SIGSTORE_STAGING_TRUSTED_ROOT).unwrap();
         assert_ne!(one.root_sha256(), staging.root_sha256());
+    }
+
+    #[test]
+    fn the_mark_of_a_sandbox_is_found_where_it_stands() {
+        let plain =
+            Trust::from_root_json("t", sigstore_trust_root::SIGSTORE_PRODUCTION_TRUSTED_ROOT)
+                .unwrap();
+        let mut named = plain.clone();
+        named.root.certificate_authorities[0].subject.organization = Some(SANDBOX_MARK.to_owned());
+        assert!(named.is_sandbox());
+        let mut issued = plain;
+        let der = [b"\x30\x40O=", SANDBOX_MARK.as_bytes(), b",CN=x"].concat();
+        issued.root.timestamp_authorities[0].cert_chain.certificates[0].raw_bytes = der.into();
+        assert!(issued.is_sandbox());
     }
 
     #[test]

@@ -8,6 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use axum::http::StatusCode;
+use axum::response::Redirect;
+use axum::routing::post;
 use conda_attest::{Error, Event, Policy, SignOptions, Trust, Verifier, bundles_in, inspect, sign};
 use release_manifest::Source;
 use sigstore_sandbox::{Claims, FaultKind, Latency, Options, Service};
@@ -435,6 +438,39 @@ async fn inspection_shows_what_was_signed_when_and_by_whom() {
     );
 }
 
+/// A certificate authority that would like to see the token elsewhere.
+#[tokio::test]
+async fn a_token_is_neither_redirected_nor_repeated_in_an_error() {
+    let fixture = Fixture::start().await;
+    let stolen = Arc::new(AtomicUsize::new(0));
+    let thief = {
+        let stolen = Arc::clone(&stolen);
+        move || async move {
+            stolen.fetch_add(1, Ordering::SeqCst);
+        }
+    };
+    let quoting = |body: String| async move { (StatusCode::BAD_REQUEST, body) };
+    let router = axum::Router::new()
+        .route(
+            "/redirect/api/v2/signingCert",
+            post(async || Redirect::temporary("/thief")),
+        )
+        .route("/quote/api/v2/signingCert", post(quoting))
+        .route("/thief", post(thief));
+    let url = serve(router).await;
+    for (path, expected) in [("redirect", "307"), ("quote", "(token)")] {
+        let trust = with_service(&fixture, "caUrls", &format!("{url}/{path}"));
+        let identity = &fixture.identity;
+        let error = sign(&trust, identity, fixture.packages(1), &options(), &())
+            .await
+            .unwrap_err();
+        let shown = format!("{error} {error:?}");
+        assert!(shown.contains(expected), "{shown}");
+        assert!(!shown.contains("eyJ"), "a part of a token: {shown}");
+    }
+    assert_eq!(stolen.load(Ordering::SeqCst), 0);
+}
+
 /// Between the signer and the log: lets requests through in groups only, and counts them.
 #[tokio::test]
 async fn so_many_packages_at_a_time_and_no_more() {
@@ -467,21 +503,8 @@ async fn so_many_packages_at_a_time_and_no_more() {
             (status, body)
         }
     };
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let server = tokio::spawn(async move {
-        axum::serve(listener, axum::Router::new().fallback(relay))
-            .await
-            .unwrap();
-    });
-    let config = std::fs::read(fixture.sandbox.signing_config()).unwrap();
-    let mut config: serde_json::Value = serde_json::from_slice(&config).unwrap();
-    config["rekorTlogUrls"][0]["url"] = url.into();
-    let path = fixture.dir.path().join("signing_config.json");
-    std::fs::write(&path, config.to_string()).unwrap();
-    let trust = Trust::from_file(&fixture.sandbox.trusted_root(), Some(&path))
-        .unwrap()
-        .with_audience(sigstore_sandbox::AUDIENCE);
+    let url = serve(axum::Router::new().fallback(relay)).await;
+    let trust = with_service(&fixture, "rekorTlogUrls", &url);
 
     let limited = SignOptions {
         concurrency: NonZeroUsize::new(LIMIT).unwrap(),
@@ -496,7 +519,6 @@ async fn so_many_packages_at_a_time_and_no_more() {
     )
     .await
     .unwrap();
-    server.abort();
     assert_eq!(codes(&results), ["signed"; 3 * LIMIT]);
     assert_eq!(most.load(Ordering::SeqCst), LIMIT);
 }
@@ -536,4 +558,24 @@ async fn yesterdays_attestations_verify_without_the_sandbox() {
     .await
     .unwrap_err();
     assert_eq!(error.code(), "no_signing_config");
+}
+
+/// Serves until the runtime of the test ends.
+async fn serve(router: axum::Router) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    url
+}
+
+/// The sandbox's trust with one of its services at another address.
+fn with_service(fixture: &Fixture, kind: &str, url: &str) -> Trust {
+    let config = std::fs::read(fixture.sandbox.signing_config()).unwrap();
+    let mut config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+    config[kind][0]["url"] = url.into();
+    let path = fixture.dir.path().join("signing_config.json");
+    std::fs::write(&path, config.to_string()).unwrap();
+    Trust::from_file(&fixture.sandbox.trusted_root(), Some(&path))
+        .unwrap()
+        .with_audience(sigstore_sandbox::AUDIENCE)
 }
