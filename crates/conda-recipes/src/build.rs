@@ -20,7 +20,7 @@ use tracing::instrument::WithSubscriber as _;
 
 use crate::{
     BuildEvent, BuildOptions, Error, Failure, PlanRequest, Reporter, TestMode, build_phase,
-    failure::{self, Problem},
+    failure,
     local_channel::LocalChannel,
     log::{Begin, OutputLog},
     plan::{self, Rendered},
@@ -331,7 +331,7 @@ impl Work {
                     .await
             }
         };
-        ended.unwrap_or_else(|Problem { phase, failure }| {
+        ended.unwrap_or_else(|failure| {
             log.failure(&failure);
             let failure = self.with_excerpt(&package, *failure);
             BuildEvent::Failed {
@@ -349,7 +349,7 @@ impl Work {
         package: &PackageKey,
         output: &Output,
         log: &RelativePath,
-    ) -> Result<BuildEvent, Problem> {
+    ) -> Result<BuildEvent, Box<Failure>> {
         let uses_channel = self
             .plan
             .package(package)
@@ -375,7 +375,11 @@ impl Work {
         })
     }
 
-    async fn test(&self, package: &PackageKey, output: &Output) -> Result<BuildEvent, Problem> {
+    async fn test(
+        &self,
+        package: &PackageKey,
+        output: &Output,
+    ) -> Result<BuildEvent, Box<Failure>> {
         let package = package.clone();
         if let Some(reason) = test_phase::skipped(output, self.test) {
             return Ok(BuildEvent::TestsSkipped { package, reason });

@@ -11,10 +11,7 @@ use rattler_build_core::{
 use release_manifest::PackageKey;
 use sha2::Digest as _;
 
-use crate::{
-    failure::{self, Problem},
-    local_channel::LocalChannel,
-};
+use crate::{Failure, failure, local_channel::LocalChannel};
 
 /// A package that was built.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +29,7 @@ pub(crate) async fn build(
     uses_channel: bool,
     channel: &LocalChannel,
     tool: &Configuration,
-) -> Result<Built, Problem> {
+) -> Result<Built, Box<Failure>> {
     let begun = Instant::now();
     let configuration = &output.build_configuration;
     let prepare = async {
@@ -45,7 +42,7 @@ pub(crate) async fn build(
         io::Result::Ok(())
     };
     prepare.await.map_err(|error| {
-        Problem::building(failure::io(
+        Box::new(failure::io(
             "prepare_failed",
             "cannot prepare the build folder",
             &error,
@@ -54,7 +51,7 @@ pub(crate) async fn build(
 
     let (output, archive) = run_build(output, tool, WorkingDirectoryBehavior::Cleanup)
         .await
-        .map_err(|report| failure::of_build(package, &report))?;
+        .map_err(|report| Box::new(failure::of_build(package, &report)))?;
     output.record_build_end();
 
     let expected = channel.path(package);
@@ -64,17 +61,14 @@ pub(crate) async fn build(
             archive.display(),
             expected.display()
         );
-        return Err(Problem::building(failure::plain(
-            "unplanned_package",
-            message,
-        )));
+        return Err(Box::new(failure::plain("unplanned_package", message)));
     }
     let (sha256, size) = tokio::task::spawn_blocking(move || hash(&expected))
         .await
         .map_err(io::Error::other)
         .flatten()
         .map_err(|error| {
-            Problem::building(failure::io(
+            Box::new(failure::io(
                 "unreadable_package",
                 "cannot hash the package",
                 &error,

@@ -60,7 +60,8 @@ pub enum BuildEvent {
         /// Why.
         reason: String,
     },
-    /// A build or a test went wrong. A package that was made all the same is in `broken/<subdir>/`.
+    /// A build or a test went wrong. A package that was made all the same is in `broken/<subdir>/`. Tests of package contents
+    /// are part of the build.
     Failed {
         /// The package.
         package: PackageKey,

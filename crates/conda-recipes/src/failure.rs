@@ -2,32 +2,9 @@
 
 use std::{error::Error as StdError, path::Path};
 
-use release_manifest::{PackageKey, Phase, RelativePath};
+use release_manifest::{PackageKey, RelativePath};
 
 use crate::{Excerpt, Failure, error::causes};
-
-/// What went wrong with a package, and when: rattler-build tests the contents of a package while it builds it.
-#[derive(Debug)]
-pub(crate) struct Problem {
-    pub(crate) phase: Phase,
-    pub(crate) failure: Box<Failure>,
-}
-
-impl Problem {
-    pub(crate) fn building(failure: Failure) -> Self {
-        Self {
-            phase: Phase::Build,
-            failure: Box::new(failure),
-        }
-    }
-
-    pub(crate) fn testing(failure: Failure) -> Self {
-        Self {
-            phase: Phase::Test,
-            failure: Box::new(failure),
-        }
-    }
-}
 
 /// A failure with nothing beneath it.
 pub(crate) fn plain(code: &str, message: impl Into<String>) -> Failure {
@@ -50,26 +27,20 @@ pub(crate) fn io(code: &str, message: &str, error: &std::io::Error) -> Failure {
 }
 
 /// What `run_build` says. Its reports carry no types, only texts.
-pub(crate) fn of_build(package: &PackageKey, report: &miette::Report) -> Problem {
+pub(crate) fn of_build(package: &PackageKey, report: &miette::Report) -> Failure {
     let text = report.to_string();
     let file = &package.file;
     if text == "Script failed to execute" {
-        Problem::building(plain(
+        plain(
             "script_failed",
             format!("the build script of `{file}` failed"),
-        ))
+        )
     } else if text.starts_with("failed package content tests") {
-        Problem::testing(of_report(
-            "package_contents",
-            format!("`{file}` does not contain what its recipe expects"),
-            report,
-        ))
+        // rattler-build runs these tests as part of the build.
+        let message = format!("`{file}` does not contain what its recipe expects");
+        of_report("package_contents", message, report)
     } else {
-        Problem::building(of_report(
-            "build_failed",
-            format!("cannot build `{file}`"),
-            report,
-        ))
+        of_report("build_failed", format!("cannot build `{file}`"), report)
     }
 }
 

@@ -11,12 +11,7 @@ use rattler_build_recipe::stage1::TestType;
 use rattler_conda_types::Subdir;
 use release_manifest::PackageKey;
 
-use crate::{
-    Failure, TestMode,
-    build_phase::milliseconds,
-    failure::{self, Problem},
-    local_channel::LocalChannel,
-};
+use crate::{Failure, TestMode, build_phase::milliseconds, failure, local_channel::LocalChannel};
 
 /// Why the tests of `output` don't run, if they don't.
 pub(crate) fn skipped(output: &Output, mode: TestMode) -> Option<String> {
@@ -47,14 +42,14 @@ pub(crate) async fn test(
     output: &Output,
     channel: &LocalChannel,
     tool: &Configuration,
-) -> Result<u64, Problem> {
+) -> Result<u64, Box<Failure>> {
     let begun = Instant::now();
     let configuration = &output.build_configuration;
     let channels = channel
         .refresh(configuration, tool)
         .await
         .map_err(|error| {
-            Problem::testing(failure::io(
+            Box::new(failure::io(
                 "index_failed",
                 "cannot index the local channel",
                 &error,
@@ -82,7 +77,7 @@ pub(crate) async fn test(
     Ok(milliseconds(begun))
 }
 
-fn of_test(package: &PackageKey, error: TestError) -> Problem {
+fn of_test(package: &PackageKey, error: TestError) -> Box<Failure> {
     let help = format!("the package is kept as `broken/{package}`");
     let report = error.into_report();
     let failure = failure::of_report(
@@ -90,7 +85,7 @@ fn of_test(package: &PackageKey, error: TestError) -> Problem {
         format!("a test of `{}` failed", package.file),
         &report,
     );
-    Problem::testing(Failure {
+    Box::new(Failure {
         help: failure.help.or(Some(help)),
         ..failure
     })

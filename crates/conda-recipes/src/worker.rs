@@ -7,10 +7,13 @@
 //!
 //! This is hygiene, not a security boundary: a recipe runs as the same user.
 //!
-//! On Linux no process of a recipe outlives the release, whatever it does to its group, session or parent. Elsewhere there is
+//! On Linux no process of a recipe outlives the release, whatever it does to its group, session or parent, and none that a
+//! script leaves behind with its output open holds the build up for more than a few seconds. Elsewhere there is
 //! no such promise: on other Unix systems processes that stay in the worker's session's group end with it, on Windows only the
 //! worker itself does, and [`end_leftovers`] finds nothing.
 
+#[cfg(target_os = "linux")]
+mod background;
 mod environment;
 #[cfg_attr(not(target_os = "linux"), path = "worker/family_elsewhere.rs")]
 mod family;

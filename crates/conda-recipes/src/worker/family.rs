@@ -130,6 +130,15 @@ fn descendants(root: Pid) -> Vec<Process> {
     found
 }
 
+/// The children of this process, and whether they are dead.
+pub(super) fn children() -> impl Iterator<Item = (i32, bool)> {
+    let own = getpid().as_raw_nonzero().get();
+    processes()
+        .into_iter()
+        .filter(move |process| process.parent == own)
+        .map(|process| (process.pid, process.is_dead))
+}
+
 fn processes() -> Vec<Process> {
     let Ok(entries) = std::fs::read_dir("/proc") else {
         return Vec::new();
@@ -160,7 +169,8 @@ fn parse_stat(pid: i32, stat: &str) -> Option<Process> {
     })
 }
 
-fn command(pid: i32) -> String {
+/// The command line of a process, or its name where it has none.
+pub(super) fn command(pid: i32) -> String {
     let read = |file| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
     let line = read("cmdline");
     let line = if line.is_empty() { read("comm") } else { line };
@@ -202,7 +212,7 @@ mod tests {
         );
         let grandchild = of_child()[0].pid;
         assert_eq!(
-            end(|| of_child()),
+            end(of_child),
             [Leftover {
                 pid: grandchild.unsigned_abs(),
                 command: "sleep 1000".to_owned()

@@ -5,7 +5,7 @@ use std::{
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
     path::Path,
     process::ExitCode,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use super::{Message, Request, WorkerError, family, lock::WorkerLock};
@@ -29,12 +29,13 @@ pub fn serve() -> ExitCode {
 fn answer() -> io::Result<()> {
     let (requests, events) = claim_pipes()?;
     family::lead()?;
-    let events = Events(Mutex::new(events));
+    let events = Arc::new(Events(Mutex::new(events)));
     let mut requests = BufReader::new(requests);
     let mut line = String::new();
     requests.read_line(&mut line)?;
     let request: Request = serde_json::from_str(&line)?;
     die_with_parent(requests.into_inner())?;
+    end_holders(Arc::clone(&events))?;
     let message = perform(request, &events)
         .unwrap_or_else(|error| Message::Failed(Box::new(Failure::from(&error))));
     events.send(&message)
@@ -96,6 +97,25 @@ fn die_with_parent(mut stdin: File) -> io::Result<()> {
         .name("parent-watch".to_owned())
         .spawn(watch)
         .map(drop)
+}
+
+/// Ends what holds a build up, and says so.
+#[cfg(target_os = "linux")]
+fn end_holders(events: Arc<Events>) -> io::Result<()> {
+    super::background::watch(move |super::Leftover { pid, command }| {
+        let message = format!(
+            "ended the process {pid} (`{command}`), which a script had left running with its output open"
+        );
+        events.report(BuildEvent::Warning {
+            package: None,
+            message,
+        });
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn end_holders(_events: Arc<Events>) -> io::Result<()> {
+    Ok(())
 }
 
 /// The pipe to the parent, which gets one JSON document a line.

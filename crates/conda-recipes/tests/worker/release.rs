@@ -1,0 +1,97 @@
+//! A release in a process of its own: it guards itself, builds in a worker and ends what is left, as the real one does.
+
+use std::{
+    io::Write as _,
+    process::{Child, Command, ExitCode, Stdio},
+};
+
+use conda_recipes::{
+    BuildEvent, BuildRequest,
+    worker::{Leftover, Worker, WorkerEnvironment, end_leftovers, guard_parent},
+};
+use rustix::process::{DumpableBehavior, dumpable_behavior};
+use serde::{Deserialize, Serialize};
+
+use crate::workspace::{Events, Run, SERVE, Workspace, block_on};
+
+/// The argument that makes this binary a release. The request is on stdin, the outcome on stdout.
+pub(crate) const RELEASE: &str = "release";
+
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Done {
+    events: Vec<BuildEvent>,
+    leftovers: Vec<(u32, String)>,
+    pub(crate) is_dumpable: bool,
+}
+
+impl Done {
+    pub(crate) fn leftovers(&self) -> Vec<&str> {
+        self.leftovers
+            .iter()
+            .map(|(_, command)| command.as_str())
+            .collect()
+    }
+
+    pub(crate) fn run(&self, workspace: &Workspace) -> Run {
+        Run::new(workspace, self.events.clone())
+    }
+}
+
+pub(crate) fn main() -> ExitCode {
+    guard_parent().unwrap();
+    let request: BuildRequest = serde_json::from_reader(std::io::stdin()).unwrap();
+    let environment = WorkerEnvironment::from_process(&[]).unwrap();
+    let worker = Worker::new(
+        std::env::current_exe().unwrap(),
+        vec![SERVE.into()],
+        environment,
+    );
+    let events = Events::default();
+    block_on(worker.build(request, &events)).unwrap();
+    let done = Done {
+        events: events.0.into_inner().unwrap(),
+        leftovers: end_leftovers()
+            .into_iter()
+            .map(|Leftover { pid, command }| (pid, command))
+            .collect(),
+        is_dumpable: dumpable_behavior().unwrap() == DumpableBehavior::Dumpable,
+    };
+    serde_json::to_writer(std::io::stdout(), &done).unwrap();
+    ExitCode::SUCCESS
+}
+
+/// Starts a release with `environment` besides this process's own.
+pub(crate) fn start(
+    workspace: &Workspace,
+    request: &BuildRequest,
+    environment: &[(&str, String)],
+) -> Child {
+    let mut release = Command::new(std::env::current_exe().unwrap())
+        .arg(RELEASE)
+        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .env("RATTLER_CACHE_DIR", workspace.root().join("cache"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    release
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(&serde_json::to_vec(request).unwrap())
+        .unwrap();
+    release
+}
+
+/// Runs a release to its end.
+pub(crate) fn run(
+    workspace: &Workspace,
+    request: &BuildRequest,
+    environment: &[(&str, String)],
+) -> Done {
+    let ended = start(workspace, request, environment)
+        .wait_with_output()
+        .unwrap();
+    assert!(ended.status.success(), "{}", ended.status);
+    serde_json::from_slice(&ended.stdout).unwrap()
+}
