@@ -9,7 +9,7 @@ use cargo_metadata::MetadataCommand;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::{Error, find};
 
 /// Which workspace member a recipe packages: an entry of `[[package]]`.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
@@ -59,6 +59,7 @@ pub fn cargo_context(
     links: &[PackageLink],
     recipes: &[PathBuf],
 ) -> Result<CargoContext, Error> {
+    let root = &find::real(root)?;
     let manifest = root.join("Cargo.toml");
     if !manifest.is_file() {
         return Ok(CargoContext::default());
@@ -100,7 +101,6 @@ fn packaged(
     recipe: &Path,
 ) -> Option<String> {
     let folder = recipe.parent()?;
-    let root = root.canonicalize().ok()?;
     if let Some(link) = links.iter().find(|link| {
         let named = root.join(&link.recipe);
         named == recipe || named == folder

@@ -69,7 +69,7 @@ pub enum Error {
     /// A recipe or variant file that does not parse or render.
     #[error(transparent)]
     Invalid(Box<Invalid>),
-    /// Outputs that need each other before they can be built.
+    /// Outputs that make no plan: they need each other before they can be built, or differ in case alone.
     #[error(transparent)]
     Graph(#[from] release_manifest::Error),
     /// Outputs of one recipe that need each other before they can be built.
@@ -284,7 +284,10 @@ impl Error {
             Self::CargoMetadata { .. } => "cargo_metadata",
             Self::UnknownMember { .. } => "unknown_member",
             Self::Invalid(_) => "invalid_recipe",
-            Self::Graph(_) | Self::RecipeCycle { .. } => "dependency_cycle",
+            Self::Graph(release_manifest::Error::Cycle { .. }) | Self::RecipeCycle { .. } => {
+                "dependency_cycle"
+            }
+            Self::Graph(_) => "invalid_plan",
             Self::Duplicate { .. } => "duplicate_output",
             Self::PathTooLong { .. } => "path_too_long",
             Self::InvalidOption { .. } => "invalid_option",
@@ -309,7 +312,7 @@ impl Error {
                 "choose an `output` folder that is at least {} bytes shorter",
                 length.saturating_sub(*limit)
             )),
-            Self::Graph(_) | Self::RecipeCycle { .. } => Some("break the cycle: build, host and exactly pinned requirements must not lead back to the package itself".to_owned()),
+            Self::Graph(release_manifest::Error::Cycle { .. }) | Self::RecipeCycle { .. } => Some("break the cycle: build, host and exactly pinned requirements must not lead back to the package itself".to_owned()),
             Self::PlanChanged { .. } => Some("run the same command again: it plans anew".to_owned()),
             Self::Channel { .. } => Some("check that the `output` folder is writable and its disk has room".to_owned()),
             Self::Worker(error) => error.help(),

@@ -83,7 +83,7 @@ impl<'a> Inputs<'a> {
             "tool",
             &format_args!("{} {}", self.request.tool.name, self.request.tool.version),
         );
-        line("options", &self.request.options.digest());
+        line("options", &self.request.options.packaging());
         line("recipe-file", &rendered.recipe);
         line("file", &rendered.file);
         line(

@@ -42,11 +42,11 @@ pub(crate) fn edges(outputs: &[RenderedOutput]) -> Vec<Edges> {
         .map(|output| graph.hard(output))
         .collect();
     let runs_with: Vec<_> = (0..outputs.len())
-        .map(|output| graph.runs_with(output, &hard[output]))
+        .map(|output| graph.runs_with(output))
         .collect();
     let mut builds_on: Vec<BTreeSet<usize>> = hard.iter().map(Hard::all).collect();
     for (output, hard) in hard.iter().enumerate() {
-        for needed in closure(&hard.installed(), &runs_with) {
+        for needed in closure(&hard.installed.all(), &runs_with) {
             // Without an edge such an output comes from a channel, or not at all. With one that closed a circle, nothing could
             // ever be built first.
             if needed != output && !reaches(&builds_on, needed, output) {
@@ -73,21 +73,27 @@ pub(crate) fn edges(outputs: &[RenderedOutput]) -> Vec<Edges> {
         .collect()
 }
 
-/// What must be built before an output, by how it is used.
-#[derive(Default)]
+/// What must be built before an output.
 struct Hard {
-    build: BTreeSet<usize>,
-    host: BTreeSet<usize>,
+    installed: Environments,
     /// Not installed: only their name, version or build string must be known.
     pinned: BTreeSet<usize>,
 }
 
+/// What is installed to build an output.
+struct Environments {
+    build: BTreeSet<usize>,
+    host: BTreeSet<usize>,
+}
+
 impl Hard {
     fn all(&self) -> BTreeSet<usize> {
-        self.installed().union(&self.pinned).copied().collect()
+        self.installed.all().union(&self.pinned).copied().collect()
     }
+}
 
-    fn installed(&self) -> BTreeSet<usize> {
+impl Environments {
+    fn all(&self) -> BTreeSet<usize> {
         self.build.union(&self.host).copied().collect()
     }
 }
@@ -123,43 +129,58 @@ impl<'a> Graph<'a> {
 
     fn hard(&self, output: usize) -> Hard {
         let node = &self.nodes[output];
-        let mut hard = Hard::default();
-        for requirements in node.requirements() {
-            hard.build
-                .extend(self.all(output, &requirements.build, node.build));
-            hard.host
-                .extend(self.all(output, &requirements.host, node.host));
-            hard.pinned
-                .extend(self.all(output, pinned(requirements), node.host));
+        let requirements = node.requirements(true);
+        Hard {
+            installed: self.environments(output, &requirements),
+            pinned: requirements
+                .iter()
+                .flat_map(|requirements| self.all(output, pinned(requirements), node.host))
+                .collect(),
         }
-        // Strong run exports of what is in the build environment are installed into the host environment too.
-        let strong: Vec<usize> = hard
-            .build
-            .iter()
-            .flat_map(|&provider| self.exports(output, provider, Export::Strong))
-            .collect();
-        hard.host.extend(strong);
-        hard
     }
 
-    fn runs_with(&self, output: usize, hard: &Hard) -> BTreeSet<usize> {
+    /// What is installed to build an output with these requirements.
+    fn environments(&self, output: usize, requirements: &[&Requirements]) -> Environments {
         let node = &self.nodes[output];
+        let all = |list: fn(&Requirements) -> &Vec<Dependency>, platform| -> BTreeSet<usize> {
+            let dependencies = requirements
+                .iter()
+                .flat_map(|requirements| list(requirements));
+            self.all(output, dependencies, platform).collect()
+        };
+        let build = all(|requirements| &requirements.build, node.build);
+        let mut host = all(|requirements| &requirements.host, node.host);
+        // Strong run exports of what is in the build environment are installed into the host environment too.
+        host.extend(
+            build
+                .iter()
+                .flat_map(|&provider| self.exports(output, provider, Export::Strong)),
+        );
+        Environments { build, host }
+    }
+
+    fn runs_with(&self, output: usize) -> BTreeSet<usize> {
+        let node = &self.nodes[output];
+        let installed = self.environments(output, &node.requirements(node.takes_staging_exports()));
         let mut found: BTreeSet<usize> = self
             .all(output, &node.recipe.requirements().run, node.host)
             .collect();
-        let from_host = if node.recipe.build().noarch.is_some() {
+        let is_noarch = node.recipe.build().noarch.is_some();
+        let from_host = if is_noarch {
             Export::Noarch
         } else {
             Export::Any
         };
         found.extend(
-            hard.host
+            installed
+                .host
                 .iter()
                 .flat_map(|&provider| self.exports(output, provider, from_host)),
         );
-        if node.recipe.build().noarch.is_none() {
+        if !is_noarch {
             found.extend(
-                hard.build
+                installed
+                    .build
                     .iter()
                     .flat_map(|&provider| self.exports(output, provider, Export::Strong)),
             );
@@ -211,7 +232,6 @@ impl<'a> Graph<'a> {
         if ignored.from_package.contains(exporter.name()) {
             return Vec::new();
         }
-        // An inheriting output exports what its own recipe says; what its staging output was built with is a requirement of it.
         let exports = &exporter.recipe.requirements().run_exports;
         let lists = match export {
             Export::Strong => vec![&exports.strong],
@@ -306,14 +326,20 @@ impl<'a> Node<'a> {
         self.recipe.package().name()
     }
 
-    /// Those of the output, and of the staging outputs that it inherits from.
-    fn requirements(&self) -> impl Iterator<Item = &'a Requirements> {
-        let staging = self
-            .recipe
-            .staging_caches
-            .iter()
-            .map(|staging| &staging.requirements);
-        std::iter::once(self.recipe.requirements()).chain(staging)
+    /// Those of the output, and, if wanted, of the staging output that it inherits from.
+    fn requirements(&self, with_staging: bool) -> Vec<&'a Requirements> {
+        let staging = self.recipe.staging_caches.iter().filter(|_| with_staging);
+        std::iter::once(self.recipe.requirements())
+            .chain(staging.map(|staging| &staging.requirements))
+            .collect()
+    }
+
+    /// Whether run exports of what its staging output is built with become its own.
+    fn takes_staging_exports(&self) -> bool {
+        self.recipe
+            .inherits_from
+            .as_ref()
+            .is_some_and(|inherits| inherits.inherit_run_exports)
     }
 }
 

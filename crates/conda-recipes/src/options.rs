@@ -121,6 +121,24 @@ impl BuildOptions {
         // A struct of strings, numbers and string maps always has a JSON form.
         Digest::of(&serde_json::to_vec(&outcome).unwrap_or_default())
     }
+
+    /// The digest of those among them that an output doesn't show once it is rendered.
+    pub(crate) fn packaging(&self) -> Digest {
+        let unseen = Self {
+            platforms: Vec::new(),
+            target_platform: None,
+            build_platform: None,
+            noarch_build_platform: None,
+            variants: Vec::new(),
+            variant: BTreeMap::new(),
+            ignore_recipe_variants: false,
+            skip_existing: SkipExisting::default(),
+            build_string_prefix: None,
+            build_number: None,
+            ..self.clone()
+        };
+        unseen.digest()
+    }
 }
 
 /// A platform to plan for.

@@ -116,6 +116,7 @@ pub(crate) fn render(request: &PlanRequest) -> Result<(Plan, Vec<Rendered>), Err
         skipped: rendered.skipped,
     };
 
+    plan.check()?;
     let order = plan.build_order()?;
     let index: HashMap<&PackageKey, usize> = keys
         .iter()
@@ -242,15 +243,18 @@ fn unique(outputs: Vec<RenderedOutput>) -> Result<Vec<RenderedOutput>, Error> {
     Ok(by_key.into_values().collect())
 }
 
-/// Whether the same package is made by both, leaving aside the variant values that nothing but the context refers to.
+/// Whether the same package is made by both, leaving aside the variant values that nothing but the context refers to. A recipe
+/// that names keys to ignore says so itself.
 fn is_same(first: &RenderedOutput, second: &RenderedOutput) -> bool {
     let without_context = |recipe: &Stage1Recipe| Stage1Recipe {
         context: Default::default(),
         used_variant: BTreeMap::new(),
         ..recipe.clone()
     };
-    first.recipe == second.recipe
-        && without_context(&first.output.recipe) == without_context(&second.output.recipe)
+    let (one, other) = (&first.output.recipe, &second.output.recipe);
+    let is_told = !one.build().variant.ignore_keys.is_empty()
+        && one.build().variant.ignore_keys == other.build().variant.ignore_keys;
+    first.recipe == second.recipe && (is_told || without_context(one) == without_context(other))
 }
 
 fn described(output: &RenderedOutput) -> String {
@@ -298,4 +302,108 @@ fn planned(
         test_needs: named(&edges.test_needs),
         runs_with: named(&edges.runs_with),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn request(recipe: &str, mode: Mode) -> PlanRequest {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/planning/fixtures");
+        let platform = Some("linux-64".parse().unwrap());
+        PlanRequest {
+            recipes: vec![root.join(recipe).join("recipe.yaml")],
+            output: root.join("not-made"),
+            root,
+            mode,
+            source: Source {
+                repository: None,
+                commit: None,
+                dirty: false,
+            },
+            channel: Some("https://example.org/target".to_owned()),
+            target_channel: "https://example.org/target".parse().unwrap(),
+            timestamp: 1_700_000_000,
+            options: BuildOptions {
+                target_platform: platform,
+                build_platform: platform,
+                channels: vec!["conda-forge".to_owned()],
+                ..BuildOptions::default()
+            },
+            cargo: CargoContext::default(),
+            tool: Tool {
+                name: "conda-release".to_owned(),
+                version: "0.0.0".to_owned(),
+            },
+        }
+    }
+
+    #[test]
+    fn pins_are_filled_from_the_outputs_of_the_same_variant() {
+        let (plan, rendered) = render(&request("greet", Mode::Rehearsal)).unwrap();
+        let mut pinned = BTreeSet::new();
+        for Rendered { planned, output } in &rendered {
+            let library = &output.build_configuration.subpackages["libgreet"];
+            if let Some(exact) = planned.variant.get("libgreet") {
+                assert_eq!(
+                    *exact,
+                    format!("{} {}", library.version, library.build_string),
+                    "{}",
+                    planned.key()
+                );
+                pinned.insert(library.build_string.clone());
+            }
+        }
+        assert_eq!(pinned.len(), 2);
+        assert_eq!(
+            plan.packages,
+            rendered
+                .into_iter()
+                .map(|rendered| rendered.planned)
+                .collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
+    fn what_is_published_is_found_live_and_unknown_to_a_rehearsal() {
+        let channels = |mode| -> Vec<String> {
+            let (_, rendered) = render(&request("greet", mode)).unwrap();
+            rendered[0]
+                .output
+                .build_configuration
+                .channels
+                .iter()
+                .map(ToString::to_string)
+                .collect()
+        };
+        assert_eq!(
+            channels(Mode::Live),
+            [
+                "https://example.org/target/",
+                "https://conda.anaconda.org/conda-forge/"
+            ]
+        );
+        assert_eq!(
+            channels(Mode::Rehearsal),
+            ["https://conda.anaconda.org/conda-forge/"]
+        );
+    }
+
+    #[test]
+    fn a_noarch_output_is_built_with_what_runs_here() {
+        let mut request = request("greet", Mode::Rehearsal);
+        request.options.target_platform = Some("osx-arm64".parse().unwrap());
+        let (_, rendered) = render(&request).unwrap();
+        for Rendered { planned, output } in rendered {
+            let host = output.build_configuration.host_platform.platform;
+            let expected = if planned.subdir.is_noarch() {
+                Subdir::Linux64
+            } else {
+                Subdir::OsxArm64
+            };
+            assert_eq!(host, expected, "{}", planned.key());
+        }
+    }
 }

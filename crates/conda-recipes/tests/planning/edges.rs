@@ -171,6 +171,35 @@ fn run_exports_become_run_requirements() {
 }
 
 #[test]
+fn run_exports_of_what_a_staging_output_is_built_with_are_inherited_unless_refused() {
+    let workspace = Workspace::with(&[
+        (
+            "library",
+            "package: {name: library, version: '1'}\nrequirements: {run_exports: [library]}\n",
+        ),
+        (
+            "tools",
+            r#"
+recipe: {name: tools, version: '1'}
+outputs:
+  - staging: {name: tools-build}
+    requirements: {host: [library]}
+  - package: {name: takes}
+    inherit: tools-build
+  - package: {name: refuses}
+    inherit: {from: tools-build, run_exports: false}
+"#,
+        ),
+    ]);
+    let plan = workspace.plan();
+    for (name, runs_with) in [("takes", &["library"][..]), ("refuses", &[])] {
+        let output = package(&plan, name);
+        assert_eq!(names(&output.builds_on), ["library"]);
+        assert_eq!(names(&output.runs_with), runs_with, "{name}");
+    }
+}
+
+#[test]
 fn strong_run_exports_of_the_build_environment_are_installed_into_the_host_environment() {
     let plan = workspace(&[
         ("libgcc", ""),

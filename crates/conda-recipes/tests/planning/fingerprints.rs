@@ -103,6 +103,7 @@ fn what_does_not_decide_the_packages_does_not_change_the_fingerprint() {
     let before = workspace.fingerprints();
     workspace.options.jobs = std::num::NonZeroUsize::new(3);
     workspace.options.keep_build = true;
+    workspace.options.platforms = serde_json::from_str(r#"[{"target": "linux-64"}]"#).unwrap();
     workspace.output = workspace.root().join("target/elsewhere");
     assert_eq!(workspace.fingerprints(), before);
     let elsewhere = self::workspace();

@@ -72,6 +72,26 @@ fn an_output_that_does_not_use_the_variant_is_planned_once() {
 }
 
 #[test]
+fn a_noarch_python_package_is_planned_once_for_several_pythons() {
+    let workspace = Workspace::with(&[(
+        "tool",
+        "package: {name: tool, version: '1'}\nbuild: {noarch: python}\nrequirements: {host: [python], run: [python]}\n",
+    )]);
+    workspace.write("recipes/tool/variants.yaml", "python: ['3.12', '3.13']\n");
+    assert_eq!(package(&workspace.plan(), "tool").subdir.as_str(), "noarch");
+}
+
+#[test]
+fn an_ignored_key_makes_no_second_package() {
+    let workspace = Workspace::with(&[(
+        "tool",
+        "package: {name: tool, version: '1'}\nbuild: {variant: {ignore_keys: [flavour]}}\nabout: {summary: '${{ flavour }}'}\n",
+    )]);
+    workspace.write("recipes/tool/variants.yaml", "flavour: [mint, vanilla]\n");
+    package(&workspace.plan(), "tool");
+}
+
+#[test]
 fn the_same_request_gives_the_same_plan() {
     let workspace = Workspace::fixture("greet");
     assert_eq!(workspace.plan().to_json(), workspace.plan().to_json());
