@@ -305,3 +305,94 @@ fn find_index<R: Read>(mut archive: tar::Archive<R>) -> Result<Index, String> {
     }
     found.ok_or_else(|| "there is none".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INDEX: &[u8] = br#"{"name": "a", "version": "1", "build": "0", "subdir": "noarch"}"#;
+
+    fn archive(members: &[(&str, tar::EntryType, &[u8])]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        for (path, kind, bytes) in members {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(*kind);
+            header.set_size(bytes.len() as u64);
+            if *kind == tar::EntryType::Symlink {
+                header.set_link_name("elsewhere").unwrap();
+            }
+            builder.append_data(&mut header, path, *bytes).unwrap();
+        }
+        builder.into_inner().unwrap()
+    }
+
+    fn index_in(members: &[(&str, tar::EntryType, &[u8])]) -> Result<Index, String> {
+        find_index(tar::Archive::new(archive(members).as_slice()))
+    }
+
+    #[test]
+    fn there_is_one_index_and_it_is_a_file() {
+        use tar::EntryType::{Regular, Symlink};
+        let index = ("info/index.json", Regular, INDEX);
+        let other = ("info/about.json", Regular, b"{}".as_slice());
+        assert_eq!(index_in(&[other, index]).unwrap().name, "a");
+        assert_eq!(
+            index_in(&[("./info/index.json", Regular, INDEX)])
+                .unwrap()
+                .name,
+            "a"
+        );
+        assert!(index_in(&[other]).is_err());
+        assert!(index_in(&[index, other, index]).is_err());
+        assert!(index_in(&[index, ("./info/index.json", Regular, INDEX)]).is_err());
+        assert!(index_in(&[("info/index.json", Symlink, b"")]).is_err());
+        let large = vec![b' '; usize::try_from(MAX_INDEX).unwrap() + 1];
+        assert!(index_in(&[("info/index.json", Regular, &large)]).is_err());
+        assert!(index_in(&[("sub/info/index.json", Regular, INDEX)]).is_err());
+    }
+
+    #[test]
+    fn an_archive_that_claims_to_be_huge_is_not_unpacked() {
+        let mut header = tar::Header::new_gnu();
+        header.set_path("huge").unwrap();
+        header.set_size(MAX_UNPACKED + 1);
+        header.set_cksum();
+        let endless = header.as_bytes().as_slice().chain(std::io::repeat(0));
+        let refusal = find_index(tar::Archive::new(endless)).unwrap_err();
+        assert!(refusal.contains("unpacks to more"), "{refusal}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_regular_files_are_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "x").unwrap();
+        open(&file).unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let dangling = folder.path().join("dangling");
+        std::os::unix::fs::symlink("nowhere", &dangling).unwrap();
+        let pipe = folder.path().join("pipe");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        // Nobody writes into the pipe: waiting for that would be for ever.
+        for refused in [&link, &dangling, &pipe, &folder.path().to_owned()] {
+            assert_eq!(
+                open(refused).unwrap_err().code(),
+                "not_a_file",
+                "{}",
+                refused.display()
+            );
+        }
+    }
+
+    #[test]
+    fn a_path_tells_its_package() {
+        let package = Package::at("a/b/libgreet-1.0.0-h1_0.conda").unwrap();
+        assert_eq!(package.file.name(), "libgreet");
+        for path in ["a/b", "greet.conda", "..", "/", ""] {
+            assert_eq!(Package::at(path).unwrap_err().code(), "file_name", "{path}");
+        }
+    }
+}

@@ -117,7 +117,13 @@ impl CheckName {
         }
     }
 
-    pub(crate) fn with(self, result: Outcome) -> Check {
+    /// The check with how it went; nothing when it could not be judged.
+    pub(crate) fn judged(self, result: Option<Result<(), Refusal>>) -> Check {
+        let result = match result {
+            Some(Ok(())) => Outcome::Passed,
+            Some(Err(Refusal { reason, message })) => Outcome::Failed { reason, message },
+            None => Outcome::Skipped,
+        };
         let name = match self {
             Self::Package => "package file",
             Self::Bundle => "bundle",
@@ -174,14 +180,5 @@ impl Refusal {
 impl From<&crate::Error> for Refusal {
     fn from(error: &crate::Error) -> Self {
         Self::new(error.code(), error.to_string())
-    }
-}
-
-impl From<Result<(), Refusal>> for Outcome {
-    fn from(result: Result<(), Refusal>) -> Self {
-        match result {
-            Ok(()) => Self::Passed,
-            Err(Refusal { reason, message }) => Self::Failed { reason, message },
-        }
     }
 }

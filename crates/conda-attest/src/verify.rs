@@ -8,7 +8,8 @@ use sigstore_verify::{
 
 use crate::bundle::Parsed;
 use crate::package::Contents;
-use crate::verdict::{CheckName, Evidence, Outcome, Refusal};
+use crate::trust::list;
+use crate::verdict::{CheckName, Evidence, Refusal};
 use crate::{Error, Package, Policy, Trust, Verdict, source};
 
 /// Judges attestations by one trusted root.
@@ -79,141 +80,80 @@ impl Verifier {
         policy: &Policy,
         channel: Option<&str>,
     ) -> Verdict {
-        let mut verdict = Verdict {
-            checks: Vec::new(),
-            signed: None,
-            violations: Vec::new(),
-        };
-        let mut note =
-            |check: CheckName, outcome: Outcome| verdict.checks.push(check.with(outcome));
-
-        note(CheckName::Package, check_package(package, contents).into());
-        let parsed = match Parsed::from_json(bundle) {
-            Ok(parsed) => {
-                note(CheckName::Bundle, Outcome::Passed);
-                Some(parsed)
-            }
-            Err(refusal) => {
-                note(CheckName::Bundle, Err(refusal).into());
-                None
-            }
-        };
-
-        let cryptography = match (&parsed, contents) {
-            (Some(parsed), Ok(contents)) => Some(self.check_cryptography(parsed, contents)),
-            _ => None,
-        };
-        let proved = match &cryptography {
-            Some(Ok(proved)) => Some(proved),
-            _ => None,
-        };
-        let blamed = cryptography
-            .as_ref()
-            .and_then(|result| result.as_ref().err());
-        for check in CRYPTOGRAPHIC {
-            note(
-                check,
-                match (proved, blamed) {
-                    (Some(_), _) => Outcome::Passed,
-                    (None, Some((blamed, refusal))) if *blamed == check => {
-                        Err(refusal.clone()).into()
-                    }
-                    _ => Outcome::Skipped,
-                },
-            );
-        }
-
+        let parsed = Parsed::from_json(bundle);
+        let material = parsed.as_ref().ok().zip(contents.ok());
+        let proof = material.map(|(parsed, contents)| self.prove(parsed, contents));
+        let proved = proof.as_ref().and_then(|proof| proof.as_ref().ok());
         // Claims of a certificate that is not proved to be genuine are not worth a comparison.
         let certificate = proved.map(|proved| &proved.certificate);
-        note(
-            CheckName::Identity,
-            match certificate {
-                Some(certificate) => policy.check(certificate).into(),
-                None => Outcome::Skipped,
-            },
-        );
+        let statement = material.map(|(parsed, contents)| {
+            let expected = Expected {
+                file: &package.file,
+                sha256: contents.sha256,
+                channel,
+                subdir: package.subdir,
+            };
+            cep27::validate_against(parsed.statement(), &expected)
+        });
+
+        // The library stops at its first error: what else it would have found is not known.
+        let by_library = |check| match &proof {
+            Some(Ok(_)) => Some(Ok(())),
+            Some(Err((blamed, refusal))) if *blamed == check => Some(Err(refusal.clone())),
+            _ => None,
+        };
+        let by_rules = statement.as_ref().map(|statement| match statement {
+            Err(found) => Err(Refusal::new("cep27_violation", list(found))),
+            Ok(_) => by_library(CheckName::Statement).unwrap_or(Ok(())),
+        });
+        let by_index = contents.ok().map(|contents| {
+            contents
+                .check_index(&package.file, package.subdir)
+                .map_err(|error| Refusal::from(&error))
+        });
+
+        let mut checks = vec![
+            CheckName::Package.judged(Some(check_package(package, contents))),
+            CheckName::Bundle.judged(Some(parsed.as_ref().map(drop).map_err(Clone::clone))),
+        ];
+        checks.extend(CRYPTOGRAPHIC.map(|check| check.judged(by_library(check))));
+        let by_policy = certificate.map(|certificate| policy.check(certificate));
+        checks.push(CheckName::Identity.judged(by_policy));
         if let Some(source) = &self.source {
-            note(
-                CheckName::Source,
-                match certificate {
-                    Some(certificate) => source::check(source, &certificate.ci_claims).into(),
-                    None => Outcome::Skipped,
-                },
-            );
+            let by_source =
+                certificate.map(|certificate| source::check(source, &certificate.ci_claims));
+            checks.push(CheckName::Source.judged(by_source));
         }
+        checks.push(CheckName::Statement.judged(by_rules));
+        checks.push(CheckName::Index.judged(by_index));
 
-        let mut target_channel = None;
-        let mut violations = Vec::new();
-        note(
-            CheckName::Statement,
-            match (&parsed, contents, blamed) {
-                (Some(parsed), Ok(contents), blamed) => {
-                    let expected = Expected {
-                        file: &package.file,
-                        sha256: contents.sha256,
-                        channel,
-                        subdir: package.subdir,
-                    };
-                    match (
-                        cep27::validate_against(parsed.statement(), &expected),
-                        blamed,
-                    ) {
-                        (Err(found), _) => {
-                            let message = crate::trust::list(&found);
-                            violations = found;
-                            Err(Refusal::new("cep27_violation", message)).into()
-                        }
-                        (Ok(_), Some((CheckName::Statement, refusal))) => {
-                            Err(refusal.clone()).into()
-                        }
-                        (Ok(statement), _) => {
-                            target_channel = statement.target_channel;
-                            Outcome::Passed
-                        }
-                    }
-                }
-                _ => Outcome::Skipped,
-            },
-        );
-        note(
-            CheckName::Index,
-            match contents {
-                Ok(contents) => contents
-                    .check_index(&package.file, package.subdir)
-                    .map_err(|error| Refusal::from(&error))
-                    .into(),
-                Err(_) => Outcome::Skipped,
-            },
-        );
-
-        verdict.signed = parsed
-            .as_ref()
-            .zip(proved)
-            .map(|(parsed, proved)| Evidence {
-                identity: text(
-                    proved
-                        .certificate
-                        .identity
-                        .as_ref()
-                        .map(|name| name.as_str()),
-                ),
-                issuer: text(proved.certificate.issuer.as_deref()),
+        let (target_channel, violations) = match statement {
+            Some(Ok(statement)) => (statement.target_channel, Vec::new()),
+            Some(Err(violations)) => (None, violations),
+            None => (None, Vec::new()),
+        };
+        let signed = parsed.as_ref().ok().zip(proved).map(|(parsed, proved)| {
+            let certificate = &proved.certificate;
+            let identity = certificate.identity.as_ref().map(ToString::to_string);
+            Evidence {
+                identity: identity.unwrap_or_default(),
+                issuer: certificate.issuer.clone().unwrap_or_default(),
                 log_index: parsed.log_index(),
                 signed_at: proved.signed_at,
-                certificate_not_after: Timestamp::from_unix(
-                    proved.certificate.not_after.as_second(),
-                ),
+                certificate_not_after: Timestamp::from_unix(certificate.not_after.as_second()),
                 target_channel,
-            });
-        verdict.violations = violations;
-        verdict
+            }
+        });
+        Verdict {
+            checks,
+            signed,
+            violations,
+        }
     }
 
-    fn check_cryptography(
-        &self,
-        parsed: &Parsed,
-        contents: &Contents,
-    ) -> Result<Proved, (CheckName, Refusal)> {
+    /// Whether a genuine certificate signed and logged this statement about this package, while it
+    /// was valid.
+    fn prove(&self, parsed: &Parsed, contents: &Contents) -> Result<Proved, (CheckName, Refusal)> {
         parsed
             .check_log(self.trust.root())
             .map_err(|refusal| (CheckName::Log, refusal))?;
@@ -264,10 +204,6 @@ fn check_package(package: &Package, contents: Result<&Contents, &Error>) -> Resu
         }
         _ => Ok(()),
     }
-}
-
-fn text(claim: Option<&str>) -> String {
-    claim.unwrap_or_default().to_owned()
 }
 
 /// Which of our checks an error of the library belongs to.

@@ -30,3 +30,43 @@ pub(crate) fn atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
         .map_err(failed())?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_nothing_is_left_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bundle");
+        atomically(&path, b"first").unwrap();
+        atomically(&path, b"second").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"second");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert!(atomically(&folder.path().join("missing/bundle"), b"").is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_in_its_place_is_replaced_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (target, link) = (folder.path().join("target"), folder.path().join("link"));
+        std::fs::write(&target, "untouched").unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        atomically(&link, b"bundle").unwrap();
+        assert_eq!(std::fs::read(&target).unwrap(), b"untouched");
+        assert!(!link.is_symlink());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_bundle_can_be_read_by_others() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let (plain, bundle) = (folder.path().join("plain"), folder.path().join("bundle"));
+        std::fs::write(&plain, "").unwrap();
+        atomically(&bundle, b"").unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&bundle), mode(&plain));
+    }
+}
