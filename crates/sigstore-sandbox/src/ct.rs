@@ -56,23 +56,11 @@ pub(crate) async fn add_pre_chain(
     State(services): State<Arc<Services>>,
     Json(request): Json<AddPreChain>,
 ) -> Result<Json<AddPreChainAnswer>, Status> {
-    let bad = |problem: &str| Status::invalid_argument(problem);
-    let [leaf, issuer, ..] = request.chain.as_slice() else {
-        return Err(bad("expected a chain of a precertificate and its issuer"));
-    };
-    let parse = |text: &String| {
-        STANDARD
-            .decode(text)
-            .ok()
-            .and_then(|der| Certificate::from_der(&der).ok())
-    };
-    let (Some(leaf), Some(issuer)) = (parse(leaf), parse(issuer)) else {
-        return Err(bad("expected base64 of DER certificates"));
-    };
-    if issuer != services.keys.fulcio.certificate || !signed_by(&leaf, &issuer) {
-        return Err(bad("the chain leads to no root that this log accepts"));
-    }
-    let sct = submit(&services.keys.ct, &leaf, &issuer).map_err(|error| bad(&error.to_string()))?;
+    let authority = &services.keys.fulcio.certificate;
+    let precertificate =
+        precertificate(&request.chain, authority).map_err(Status::invalid_argument)?;
+    let sct = submit(&services.keys.ct, &precertificate, authority)
+        .map_err(|error| Status::invalid_argument(error.to_string()))?;
     let length = u16::try_from(sct.signature.len())
         .unwrap_or(u16::MAX)
         .to_be_bytes();
@@ -84,6 +72,24 @@ pub(crate) async fn add_pre_chain(
         extensions: "",
         signature: STANDARD.encode(signature),
     }))
+}
+
+/// The precertificate of a chain that `authority` begins.
+fn precertificate(chain: &[String], authority: &Certificate) -> Result<Certificate, &'static str> {
+    let [leaf, issuer, ..] = chain else {
+        return Err("expected a chain of a precertificate and its issuer");
+    };
+    let parse = |text: &String| {
+        let der = STANDARD.decode(text).ok()?;
+        Certificate::from_der(&der).ok()
+    };
+    let (Some(leaf), Some(issuer)) = (parse(leaf), parse(issuer)) else {
+        return Err("expected base64 of DER certificates");
+    };
+    if issuer != *authority || !signed_by(&leaf, &issuer) {
+        return Err("the chain leads to no root that this log accepts");
+    }
+    Ok(leaf)
 }
 
 /// Signs a timestamp for a precertificate by `issuer`.
@@ -140,4 +146,48 @@ fn signed_by(certificate: &Certificate, issuer: &Certificate) -> bool {
             .ok()
     };
     verify().is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    use crate::certificate::{Certified, new_key, sign, validity};
+    use der::asn1::{Null, OctetString};
+    use x509_cert::ext::Extension;
+
+    fn chain(certificates: [&Certificate; 2]) -> Vec<String> {
+        certificates
+            .map(|certificate| STANDARD.encode(certificate.to_der().unwrap()))
+            .to_vec()
+    }
+
+    #[test]
+    fn only_precertificates_that_the_authority_signed_are_accepted() {
+        let validity = validity(Duration::ZERO, Duration::from_secs(1_000_000_000)).unwrap();
+        let authority = Certified::authority("authority", validity).unwrap();
+        let poison = Extension {
+            extn_id: CT_PRECERT_POISON,
+            critical: true,
+            extn_value: OctetString::new(Null.to_der().unwrap()).unwrap(),
+        };
+        let key = new_key();
+        let spki = public_key(&key).unwrap();
+        let unsigned = authority
+            .unsigned(Default::default(), validity, spki, vec![poison])
+            .unwrap();
+        let good = sign(unsigned.clone(), &authority.key).unwrap();
+        let forged = sign(unsigned, &key).unwrap();
+
+        let root = &authority.certificate;
+        assert_eq!(
+            precertificate(&chain([&good, root]), root),
+            Ok(good.clone())
+        );
+        submit(&new_key(), &good, root).unwrap();
+        precertificate(&chain([&forged, root]), root).unwrap_err();
+        precertificate(&chain([&good, &forged]), root).unwrap_err();
+        assert!(submit(&new_key(), root, root).is_err());
+    }
 }

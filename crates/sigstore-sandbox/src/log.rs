@@ -159,6 +159,9 @@ impl Storage {
             .write(true)
             .truncate(false)
             .open(&path)?;
+        // The checkpoint below covers entries that no one was told of, too: make them durable.
+        file.set_len(length as u64)?;
+        file.sync_all()?;
         sync_folder(folder)?;
         let mut storage = Self {
             key,
@@ -350,9 +353,22 @@ mod tests {
         fs_err::write(&path, torn).unwrap();
 
         let mut storage = Storage::open(folder.path(), key()).unwrap();
+        let whole = "a\nb\na whole line that no one was told of\n";
+        assert_eq!(fs_err::read_to_string(&path).unwrap(), whole);
         assert_eq!(included(&append(&mut storage, &["c"])[0]).index, 3);
         let text = fs_err::read_to_string(&path).unwrap();
-        assert_eq!(text, "a\nb\na whole line that no one was told of\nc\n");
+        assert_eq!(text, format!("{whole}c\n"));
+    }
+
+    #[test]
+    fn what_a_failed_write_left_is_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.jsonl");
+        let mut storage = Storage::open(folder.path(), key()).unwrap();
+        append(&mut storage, &["a"]);
+        fs_err::write(&path, "a\nthe half of a longer entry that did not fi").unwrap();
+        append(&mut storage, &["b"]);
+        assert_eq!(fs_err::read_to_string(&path).unwrap(), "a\nb\n");
     }
 
     #[test]
