@@ -202,7 +202,11 @@ mod tests {
             .spawn()
             .unwrap();
         let of_child = || descendants(Pid::from_child(&child));
-        while of_child().is_empty() {
+        // Between fork and exec it still bears the shell's name.
+        while of_child()
+            .first()
+            .is_none_or(|process| command(process.pid) != "sleep 1000")
+        {
             std::thread::yield_now();
         }
         assert!(
