@@ -7,6 +7,7 @@
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet, HashMap},
+    ffi::OsString,
     fmt::Write as _,
     path::{Path, PathBuf},
     process::Command,
@@ -46,7 +47,8 @@ const WORKSPACE_FILES: [&str; 6] = [
 /// Characters of the hash in the name of a staging output's build folder.
 const STAGING_HASH: usize = 10;
 
-/// Environment variables whose values recipes copy, and that differ between machines without deciding anything.
+/// Environment variables whose values recipes copy, and that differ between machines without deciding anything. HOME comes last:
+/// the others lead beneath it.
 const PLACES: [&str; 3] = ["CARGO_HOME", "RUSTUP_HOME", "HOME"];
 
 /// The files that outputs are made from. Each is hashed once, however many outputs it goes into.
@@ -95,7 +97,7 @@ impl<'a> Inputs<'a> {
                 configuration.build_platform.platform
             ),
         );
-        line("recipe", &self.portable(&json(recipe)));
+        line("recipe", &portable(&json(recipe), std::env::var_os));
         line("variant", &json(&render::strings(&configuration.variant)));
         for staging in &recipe.staging_caches {
             line(
@@ -111,22 +113,6 @@ impl<'a> Inputs<'a> {
             line("builds-on", digest);
         }
         Ok(Digest::of(text.as_bytes()))
-    }
-
-    /// What tells the build folder of a staging output from those of other recipes and variants.
-    pub(crate) fn staging_hash(&self, recipe_file: &RelativePath, recipe: &Stage1Recipe) -> String {
-        let mut text = format!("{recipe_file}\n");
-        for staging in &recipe.staging_caches {
-            let variant = json(&render::strings(&staging.used_variant));
-            // Writing to a string cannot fail.
-            let _ = writeln!(text, "{} {variant}", self.portable(&json(staging)));
-        }
-        let digest = Digest::of(text.as_bytes()).to_string();
-        digest
-            .chars()
-            .skip("sha256:".len())
-            .take(STAGING_HASH)
-            .collect()
     }
 
     /// The digest of the recipe's folder and of every local source.
@@ -259,17 +245,37 @@ impl<'a> Inputs<'a> {
         listing.insert(path.to_owned(), content);
         Ok(())
     }
+}
 
-    /// Rendered text without the places of this machine that recipes write into it.
-    fn portable(&self, text: &str) -> String {
-        let mut text = text.replace(&*self.request.root.to_string_lossy(), "$ROOT");
-        for name in PLACES {
-            if let Some(value) = std::env::var_os(name).filter(|value| value.len() > 1) {
-                text = text.replace(&*value.to_string_lossy(), &format!("${name}"));
-            }
-        }
-        text
+/// What tells the build folder of a staging output from those of other recipes and variants.
+pub(crate) fn staging_hash(recipe_file: &RelativePath, recipe: &Stage1Recipe) -> String {
+    let mut text = format!("{recipe_file}\n");
+    for staging in &recipe.staging_caches {
+        let variant = json(&render::strings(&staging.used_variant));
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "{} {variant}",
+            portable(&json(staging), std::env::var_os)
+        );
     }
+    let digest = Digest::of(text.as_bytes()).to_string();
+    digest
+        .chars()
+        .skip("sha256:".len())
+        .take(STAGING_HASH)
+        .collect()
+}
+
+/// Rendered text without the places of this machine that recipes write into it.
+fn portable(text: &str, place: impl Fn(&'static str) -> Option<OsString>) -> String {
+    let mut text = text.to_owned();
+    for name in PLACES {
+        if let Some(value) = place(name).filter(|value| value.len() > 1) {
+            text = text.replace(&*value.to_string_lossy(), &format!("${name}"));
+        }
+    }
+    text
 }
 
 /// The commit that a revision of a local repository stands for; the revision where git doesn't know it.
@@ -329,4 +335,26 @@ fn is_executable(_: &std::fs::Metadata) -> bool {
 /// Rendered recipes and string maps always have a JSON form.
 fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn machines_that_keep_cargo_elsewhere_agree() {
+        let on = |home: &'static str| {
+            let text = format!("env: {{CARGO_HOME: {home}/.cargo, OTHER: {home}/x}}");
+            portable(&text, |name| match name {
+                "CARGO_HOME" => Some(format!("{home}/.cargo").into()),
+                "HOME" => Some(home.into()),
+                _ => None,
+            })
+        };
+        assert_eq!(on("/home/a"), on("/root"));
+        assert_eq!(
+            on("/root"),
+            "env: {CARGO_HOME: $CARGO_HOME, OTHER: $HOME/x}"
+        );
+    }
 }

@@ -18,7 +18,7 @@ use rattler_build_core::{
 };
 use rattler_build_jinja::Variable;
 use rattler_build_recipe::{
-    RenderConfig, RenderError, RenderedVariant, parse_recipe, render_recipe, source_code,
+    RenderConfig, RenderError, RenderedVariant, parse_recipe, render_recipe, source_code, stage0,
     stage1::HashInfo,
 };
 use rattler_build_types::NormalizedKey;
@@ -33,12 +33,15 @@ use release_manifest::{Mode, RelativePath, SkippedOutput};
 use crate::{
     Error, PlanRequest, cycle,
     error::{self, Invalid},
-    fingerprint::Inputs,
+    fingerprint::{Inputs, staging_hash},
     skip, variants,
 };
 
 /// The longest path that a prefix can have, in bytes: what rattler-build pads `$PREFIX` to on other platforms than Windows.
 const PREFIX_LENGTH: usize = 255;
+
+/// What recipes call the workspace member that they package.
+const CARGO: &str = "cargo";
 
 /// What every recipe of a plan is rendered with.
 pub(crate) struct Renderer<'a> {
@@ -151,8 +154,9 @@ impl<'a> Renderer<'a> {
             code: Arc::from(text.as_str()),
             path: recipe.to_owned(),
         };
-        let parsed = parse_recipe(&source)
+        let mut parsed = parse_recipe(&source)
             .map_err(|error| Invalid::new(file.as_str(), &text, error.error()))?;
+        self.add_cargo(recipe, &mut parsed)?;
         let config = self.render_config(recipe, target)?;
         let variants = variants::load(
             &self.request.root,
@@ -160,7 +164,7 @@ impl<'a> Renderer<'a> {
             &self.request.options,
             target.platform(),
         )?;
-        let rendered =
+        let mut rendered =
             render_recipe(&source, &parsed, &variants, config.clone()).map_err(|error| {
                 let is_cycle = matches!(error.error(), RenderError::TopologicalSort(_));
                 match is_cycle
@@ -174,6 +178,12 @@ impl<'a> Renderer<'a> {
                     None => Invalid::new(file.as_str(), &text, error.error()).into(),
                 }
             })?;
+
+        // The recipe stored in the package is the one that was written: what it took from `cargo`
+        // stands where it was used.
+        for variant in &mut rendered {
+            variant.recipe.context.shift_remove(CARGO);
+        }
 
         let mut outputs = Outputs {
             outputs: Vec::new(),
@@ -210,7 +220,7 @@ impl<'a> Renderer<'a> {
         )
         .into_keys()
         .collect();
-        let mut config = RenderConfig {
+        Ok(RenderConfig {
             experimental: options.experimental,
             recipe_path: Some(recipe.to_owned()),
             target_platform: platform,
@@ -220,13 +230,32 @@ impl<'a> Renderer<'a> {
             build_string_prefix: options.build_string_prefix.clone(),
             build_number_override: options.build_number,
             ..RenderConfig::default()
+        })
+    }
+
+    /// Gives the recipe the variable `cargo`, unless it has one of its own.
+    ///
+    /// As the first variable of its `context`, not through the renderer's extra context: what comes
+    /// from there counts as a variant key once it is read, so that every build string would change
+    /// with every member of the workspace.
+    fn add_cargo(&self, recipe: &Path, parsed: &mut stage0::Recipe) -> Result<(), Error> {
+        let Some(cargo) = self.request.cargo.variable(recipe) else {
+            return Ok(());
         };
-        if let Some(cargo) = self.request.cargo.variable(recipe) {
-            let variable: Variable = serde_json::from_value(cargo)
-                .map_err(|error| invalid("cargo", error.to_string()))?;
-            config.extra_context.insert("cargo".to_owned(), variable);
+        let cargo: Variable =
+            serde_json::from_value(cargo).map_err(|error| invalid(CARGO, error.to_string()))?;
+        let context = match parsed {
+            stage0::Recipe::SingleOutput(recipe) => &mut recipe.context,
+            stage0::Recipe::MultiOutput(recipe) => &mut recipe.context,
+        };
+        if !context.contains_key(CARGO) {
+            context.shift_insert(
+                0,
+                CARGO.to_owned(),
+                stage0::Value::new_concrete(cargo, None),
+            );
         }
-        Ok(config)
+        Ok(())
     }
 
     fn output(
@@ -312,8 +341,7 @@ impl<'a> Renderer<'a> {
             None => (package, hash.to_string()),
             Some(inherits) => (
                 inherits.cache_name.as_str(),
-                self.inputs
-                    .staging_hash(&relative(&self.request.root, recipe)?, rendered),
+                staging_hash(&relative(&self.request.root, recipe)?, rendered),
             ),
         };
         let build_folder = |hash: &str| {

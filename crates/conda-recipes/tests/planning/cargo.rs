@@ -61,6 +61,25 @@ fn any_member_can_be_asked_for() {
 }
 
 #[test]
+fn reading_a_member_makes_it_no_variant_key() {
+    let recipe =
+        "package: {name: docs, version: '${{ cargo.packages[\"core-library\"].version }}'}\n";
+    let workspace = cargo_workspace(&[("docs", recipe)]);
+    let docs = package(&workspace.plan(), "docs").clone();
+    assert_eq!(docs.variant.get("cargo"), None);
+    // What no recipe reads changes nothing.
+    workspace.write(
+        "crates/other/Cargo.toml",
+        "[package]\nname = \"other\"\nversion = \"9.9.9\"\nedition = \"2024\"\n",
+    );
+    let again = package(&workspace.plan(), "docs").clone();
+    assert_eq!(
+        (again.file, again.fingerprint),
+        (docs.file, docs.fingerprint)
+    );
+}
+
+#[test]
 fn what_the_manifest_does_not_say_is_an_error() {
     let workspace = cargo_workspace(&[(
         "other",

@@ -127,15 +127,20 @@ fn what_a_build_requirement_runs_with_is_built_first_too() {
 
 #[test]
 fn a_runtime_closure_that_leads_back_adds_no_edge() {
-    // `plugin` is built against `host`, which recommends `plugin` at run time: `host` comes first.
+    // What `core` runs with is built with `plugin`, which is built with `core`: `core` comes first, alone.
     let plan = workspace(&[
-        ("host", "requirements: {run: [plugin]}"),
-        ("plugin", "requirements: {host: [host]}"),
+        ("core", "requirements: {run: [plugin, extra]}"),
+        ("plugin", "requirements: {host: [core]}"),
+        ("extra", "requirements: {host: [plugin]}"),
     ])
     .plan();
-    assert_eq!(names(&package(&plan, "plugin").builds_on), ["host"]);
-    assert_eq!(names(&package(&plan, "host").builds_on), [""; 0]);
-    assert_eq!(names(&package(&plan, "host").test_needs), ["plugin"]);
+    assert_eq!(names(&package(&plan, "core").builds_on), [""; 0]);
+    assert_eq!(names(&package(&plan, "plugin").builds_on), ["core"]);
+    assert_eq!(names(&package(&plan, "extra").builds_on), ["plugin"]);
+    assert_eq!(
+        names(&package(&plan, "core").test_needs),
+        ["extra", "plugin"]
+    );
 }
 
 #[test]
