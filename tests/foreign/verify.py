@@ -105,10 +105,10 @@ class Report:
     def check(self, name: str, passed: bool, found: object = "") -> None:
         if passed:
             self.passed += 1
-            print(f"  ok      {name}")
+            print(f"  ok      {name}", flush=True)
         else:
             self.failed += 1
-            print(f"  FAILED  {name}\n{found}", file=sys.stderr)
+            print(f"  FAILED  {name}\n{found}", flush=True)
 
 
 @dataclass(frozen=True)
