@@ -1,8 +1,8 @@
 //! Find, render, order and build conda recipes through rattler-build as a library.
 //!
-//! Two halves that meet in [`Plan`]: planning ([`find`], [`cargo_context`], [`plan`]) decides every output, variant, build string
-//! and edge before anything is built; building ([`build`]) walks that plan and decides nothing. Both run foreign code (Jinja
-//! reads the process environment, scripts run), so a release runs them in the [`worker`] process; [`find`] and
+//! Two halves that meet in [`Plan`]: planning ([`find()`], [`cargo_context`], [`plan()`]) decides every output, variant, build string
+//! and edge before anything is built; building ([`build()`]) walks that plan and decides nothing. Both run foreign code (Jinja
+//! reads the process environment, scripts run), so a release runs them in the [`worker`] process; [`find()`] and
 //! [`cargo_context`] run no recipe code and belong to the parent.
 //!
 //! [`Plan`]: release_manifest::Plan

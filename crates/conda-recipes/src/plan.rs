@@ -27,7 +27,7 @@ pub struct PlanRequest {
     pub root: PathBuf,
     /// `OUTPUT/<mode>`, absolute. Packages are built beneath its `packages`.
     pub output: PathBuf,
-    /// The recipe files, as [`find`](crate::find) returns them.
+    /// The recipe files, as [`find`](crate::find()) returns them.
     pub recipes: Vec<PathBuf>,
     /// Rehearsal or live.
     pub mode: Mode,

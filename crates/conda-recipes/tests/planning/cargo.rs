@@ -123,3 +123,15 @@ fn a_recipe_outside_of_a_cargo_workspace_has_no_cargo() {
     let message = workspace.try_plan().unwrap_err().to_string();
     assert!(message.contains("cargo"), "{message}");
 }
+
+#[test]
+fn a_request_that_went_through_a_pipe_gives_the_same_plan() {
+    let workspace = cargo_workspace(&[(
+        "app",
+        "package: {name: app, version: '${{ cargo.version }}'}\nsource: {path: ../..}\n",
+    )]);
+    let json = serde_json::to_vec(&workspace.request().unwrap()).unwrap();
+    let request: conda_recipes::PlanRequest = serde_json::from_slice(&json).unwrap();
+    let plan = futures::executor::block_on(conda_recipes::plan(&request)).unwrap();
+    assert_eq!(plan, workspace.plan());
+}
