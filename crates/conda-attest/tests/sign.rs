@@ -226,43 +226,21 @@ async fn a_certificate_about_to_end_is_renewed() {
 
 #[tokio::test]
 async fn a_renewal_that_is_refused_is_asked_for_once() {
-    let fixture = Fixture::with(Options {
-        faults: vec![
-            sigstore_sandbox::Fault {
-                service: Service::Fulcio,
-                request: 1,
-                kind: FaultKind::ShortCertificate(Duration::from_secs(2)),
-            },
-            sigstore_sandbox::Fault {
-                service: Service::Fulcio,
-                request: 2,
-                kind: FaultKind::Status(403),
-            },
-        ],
-        latency: Latency {
-            rekor: Duration::from_millis(1100),
-            ..Latency::default()
-        },
-        ..Options::default()
-    })
+    let fixture = Fixture::with_faults(&[
+        (
+            Service::Fulcio,
+            1,
+            FaultKind::ShortCertificate(Duration::ZERO),
+        ),
+        (Service::Fulcio, 2, FaultKind::Status(403)),
+    ])
     .await;
-    let two = SignOptions {
-        concurrency: NonZeroUsize::new(2).unwrap(),
-        ..options()
-    };
-    let results = sign(
-        &fixture.trust,
-        &fixture.identity,
-        fixture.packages(6),
-        &two,
-        &(),
-    )
-    .await
-    .unwrap();
-    let codes = codes(&results);
-    assert_eq!(codes[..2], ["signed"; 2]);
-    assert_eq!(codes[2..], ["no_certificate"; 4]);
+    assert_eq!(
+        codes(&fixture.sign(fixture.packages(6)).await),
+        ["no_certificate"; 6]
+    );
     assert_eq!(fixture.sandbox.requests(Service::Fulcio), 2);
+    assert_eq!(fixture.sandbox.requests(Service::Rekor), 0);
 }
 
 #[tokio::test]
@@ -408,6 +386,19 @@ async fn a_certificate_of_another_source_is_refused_before_anything_is_logged() 
     .unwrap();
     assert_eq!(codes(&results), ["signed"]);
     let bundle = std::fs::read(results[0].0.bundle_path()).unwrap();
+    let judged = |source: Source| {
+        let verifier = Verifier::new(&fixture.trust).unwrap().with_source(source);
+        let verdict = verifier.verify(&results[0].0, &bundle, &Policy::Anyone, Some(CHANNEL));
+        verdict.failure().map(|check| check.code)
+    };
+    assert_eq!(
+        judged(source("ssh://git@github.com/acme/pkgs", &commit)),
+        None
+    );
+    assert_eq!(
+        judged(source("https://github.com/acme/pkgs", "b")),
+        Some("source")
+    );
     let seen = inspect(&bundle).unwrap();
     assert_eq!(seen.claims["source_repository_digest"], commit);
     assert_eq!(
