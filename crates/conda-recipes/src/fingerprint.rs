@@ -204,7 +204,13 @@ impl<'a> Inputs<'a> {
         gitignore: bool,
         filter: Option<&GlobVec>,
     ) -> Result<(), Error> {
-        let output = self.request.output.clone();
+        // What either mode writes: the other one's folder lies beside this one's.
+        let written = self
+            .request
+            .output
+            .parent()
+            .unwrap_or(&self.request.output)
+            .to_owned();
         let walk = WalkBuilder::new(folder)
             .hidden(false)
             .ignore(false)
@@ -213,7 +219,7 @@ impl<'a> Inputs<'a> {
             .git_exclude(gitignore)
             .require_git(false)
             .add_custom_ignore_filename(".condapackageignore")
-            .filter_entry(move |entry| entry.file_name() != ".git" && entry.path() != output)
+            .filter_entry(move |entry| entry.file_name() != ".git" && entry.path() != written)
             .build();
         for entry in walk {
             let entry = entry.map_err(|error| Error::Read {

@@ -79,6 +79,7 @@ pub async fn plan(request: &PlanRequest) -> Result<Plan, Error> {
 pub(crate) fn render(request: &PlanRequest) -> Result<(Plan, Vec<Rendered>), Error> {
     let request = &PlanRequest {
         root: find::real(&request.root)?,
+        output: render::absolute(&request.output)?,
         ..request.clone()
     };
     let renderer = Renderer::new(request)?;

@@ -130,7 +130,7 @@ impl<'a> Renderer<'a> {
                 )
             })?;
         Ok(Self {
-            packages: absolute(&request.packages())?,
+            packages: request.packages(),
             timestamp,
             channels: channels(request)?,
             exclude_newer,
@@ -526,7 +526,7 @@ fn relative(root: &Path, recipe: &Path) -> Result<RelativePath, Error> {
 }
 
 /// `path` without links, whether it exists yet or not.
-fn absolute(path: &Path) -> Result<PathBuf, Error> {
+pub(crate) fn absolute(path: &Path) -> Result<PathBuf, Error> {
     let read = |source| Error::Read {
         path: path.to_owned(),
         source,

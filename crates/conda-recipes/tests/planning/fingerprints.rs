@@ -111,6 +111,21 @@ fn what_does_not_decide_the_packages_does_not_change_the_fingerprint() {
 }
 
 #[test]
+fn what_a_release_writes_is_no_source_of_the_next_one() {
+    let mut workspace = Workspace::with(&[(
+        "all",
+        "package: {name: all, version: '1'}\nsource: {path: ../..}\n",
+    )]);
+    workspace.output = workspace.root().join("out/rehearsal");
+    let before = workspace.fingerprints();
+    workspace.write("out/rehearsal/release-manifest.json", "{}");
+    workspace.write("out/live/release-manifest.json", "{}");
+    assert_eq!(workspace.fingerprints(), before);
+    workspace.write("out.txt", "");
+    assert_ne!(workspace.fingerprints(), before);
+}
+
+#[test]
 fn an_option_that_decides_the_packages_changes_every_fingerprint() {
     let mut workspace = workspace();
     let before = workspace.fingerprints();
