@@ -1,1 +1,19 @@
 //! End-to-end tests of conda-release: the built program, run as a user runs it.
+//!
+//! This library is what the tests in `tests/` share: a [`Workspace`] with recipes in a temporary
+//! folder, the program run in it, and readers for what the program leaves behind. Nothing here
+//! reaches a network: the program runs behind a proxy that does not exist, for all but loopback.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod gate;
+mod privilege;
+mod process;
+mod redact;
+mod workspace;
+
+pub use gate::Gate;
+pub use privilege::{Mount, in_namespace};
+pub use process::{Output, Running, program};
+pub use redact::redact;
+pub use workspace::{REHEARSAL, Workspace, repodata};
