@@ -144,11 +144,7 @@ impl CargoContext {
         if self.members.is_empty() {
             return None;
         }
-        let mut cargo = self
-            .packaged
-            .get(recipe)
-            .and_then(|name| Some(self.members.get(name)?.fields(name)))
-            .unwrap_or_default();
+        let mut cargo = self.own_fields(recipe).unwrap_or_default();
         let packages = self
             .members
             .iter()
@@ -156,6 +152,16 @@ impl CargoContext {
             .collect::<serde_json::Map<_, _>>();
         cargo.insert("packages".to_owned(), packages.into());
         Some(cargo.into())
+    }
+
+    /// What [`variable`](Self::variable) says of the member that the recipe packages alone.
+    pub(crate) fn own(&self, recipe: &Path) -> Option<serde_json::Value> {
+        self.own_fields(recipe).map(Into::into)
+    }
+
+    fn own_fields(&self, recipe: &Path) -> Option<serde_json::Map<String, serde_json::Value>> {
+        let name = self.packaged.get(recipe)?;
+        Some(self.members.get(name)?.fields(name))
     }
 
     /// The folders that the member packaged by `recipe` is made of: its own and those of its path dependencies, however deep.

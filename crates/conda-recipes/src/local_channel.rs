@@ -14,6 +14,9 @@ use rattler_build_core::{
 use rattler_conda_types::ChannelUrl;
 use release_manifest::PackageKey;
 
+/// How the names of archives begin that rattler-build is still writing.
+const UNFINISHED: &str = ".tmp";
+
 /// The folder `packages`, with what rattler-build keeps beside the subdirs.
 pub(crate) struct LocalChannel {
     root: PathBuf,
@@ -35,7 +38,7 @@ impl LocalChannel {
     }
 
     /// Removes every package but those of `keep`, with the files that belong to it (its bundle, its sidecars), and what failed
-    /// builds and staging outputs of earlier runs left.
+    /// or killed builds and staging outputs of earlier runs left.
     ///
     /// `rattler_index` keeps the record of a file whose name it knows. So the old file goes before the index is made, and the
     /// record with it: a rebuilt package gets its own. Staging results go because their cache key does not know the sources.
@@ -46,8 +49,11 @@ impl LocalChannel {
         for (subdir, folder) in subdirs(&self.root)? {
             for entry in fs_err::read_dir(folder)? {
                 let entry = entry?;
-                let stale = owner(&entry.file_name().to_string_lossy())
-                    .is_some_and(|file| !keep.contains(&PackageKey { subdir, file }));
+                let name = entry.file_name();
+                let name = name.to_string_lossy();
+                let stale = name.starts_with(UNFINISHED)
+                    || owner(&name)
+                        .is_some_and(|file| !keep.contains(&PackageKey { subdir, file }));
                 if stale {
                     fs_err::remove_file(entry.path())?;
                 }
@@ -186,6 +192,7 @@ mod tests {
             "b-1-0.conda.sigstore.json",
             "b-1-0.conda.sigs",
             "repodata.json",
+            ".tmp0a1B2c",
         ] {
             fs_err::write(noarch.join(file), "").unwrap();
         }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use cep27::{FileName, Format};
+use indexmap::IndexMap;
 use rattler_build_core::{
     env_vars,
     metadata::{BuildConfiguration, Output, PlatformWithVirtualPackages},
@@ -179,10 +180,8 @@ impl<'a> Renderer<'a> {
                 }
             })?;
 
-        // The recipe stored in the package is the one that was written: what it took from `cargo`
-        // stands where it was used.
         for variant in &mut rendered {
-            variant.recipe.context.shift_remove(CARGO);
+            self.keep_own_member(recipe, &mut variant.recipe.context)?;
         }
 
         let mut outputs = Outputs {
@@ -242,19 +241,38 @@ impl<'a> Renderer<'a> {
         let Some(cargo) = self.request.cargo.variable(recipe) else {
             return Ok(());
         };
-        let cargo: Variable =
-            serde_json::from_value(cargo).map_err(|error| invalid(CARGO, error.to_string()))?;
         let context = match parsed {
             stage0::Recipe::SingleOutput(recipe) => &mut recipe.context,
             stage0::Recipe::MultiOutput(recipe) => &mut recipe.context,
         };
         if !context.contains_key(CARGO) {
-            context.shift_insert(
-                0,
-                CARGO.to_owned(),
-                stage0::Value::new_concrete(cargo, None),
-            );
+            let cargo = stage0::Value::new_concrete(variable(cargo)?, None);
+            context.shift_insert(0, CARGO.to_owned(), cargo);
         }
+        Ok(())
+    }
+
+    /// Leaves of `cargo` what scripts may read when they are run, and what is stored in the package:
+    /// the recipe's own member. The others are only known while rendering, so that a package does
+    /// not change with members that it has nothing to do with.
+    fn keep_own_member(
+        &self,
+        recipe: &Path,
+        context: &mut IndexMap<String, Variable>,
+    ) -> Result<(), Error> {
+        let whole = self
+            .request
+            .cargo
+            .variable(recipe)
+            .map(variable)
+            .transpose()?;
+        if whole.is_none() || context.get(CARGO) != whole.as_ref() {
+            return Ok(());
+        }
+        match self.request.cargo.own(recipe) {
+            Some(own) => context.insert(CARGO.to_owned(), variable(own)?),
+            None => context.shift_remove(CARGO),
+        };
         Ok(())
     }
 
@@ -454,6 +472,10 @@ fn subpackages(
             Some((name.clone(), identifier))
         })
         .collect()
+}
+
+fn variable(value: serde_json::Value) -> Result<Variable, Error> {
+    serde_json::from_value(value).map_err(|error| invalid(CARGO, error.to_string()))
 }
 
 fn file_name(output: &Output) -> Result<FileName, String> {

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::{
     exit::Status,
-    foreign::{harmless, harmless_lines},
+    foreign::{harmless, harmless_lines, is_harmless},
 };
 
 /// Everything a command can fail with.
@@ -316,7 +316,10 @@ impl Shown {
                 excerpt.offset,
                 excerpt.length,
             );
-            (NamedSource::new(&excerpt.file, tame(&excerpt.text)), label)
+            (
+                NamedSource::new(harmless(&excerpt.file), tame(&excerpt.text)),
+                label,
+            )
         });
         Self {
             message: harmless_lines(&failure.message),
@@ -383,16 +386,15 @@ impl From<&Error> for Shown {
     }
 }
 
-/// A source text with every control character but line breaks replaced by a character of as many
-/// bytes, so that offsets into it stay true.
+/// A source text whose control and bidirectional characters are replaced by characters of as many
+/// bytes, so that offsets into it stay true. Line breaks stay.
 fn tame(text: &str) -> String {
     text.chars()
-        .map(|c| {
-            if c != '\n' && c.is_ascii_control() {
-                ' '
-            } else {
-                c
-            }
+        .map(|c| match c.len_utf8() {
+            _ if c == '\n' || is_harmless(c) => c,
+            1 => ' ',
+            2 => '\u{B7}',
+            _ => char::REPLACEMENT_CHARACTER,
         })
         .collect()
 }

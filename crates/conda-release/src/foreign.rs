@@ -9,10 +9,15 @@ pub(crate) fn harmless(text: &str) -> String {
     text.chars()
         .map(|c| match c {
             '\t' => ' ',
-            c if c.is_control() || is_bidirectional(c) => char::REPLACEMENT_CHARACTER,
-            c => c,
+            c if is_harmless(c) => c,
+            _ => char::REPLACEMENT_CHARACTER,
         })
         .collect()
+}
+
+/// Whether a character neither controls a terminal nor changes the direction of text.
+pub(crate) fn is_harmless(c: char) -> bool {
+    !c.is_control() && !is_bidirectional(c)
 }
 
 /// [`harmless`] for text of several lines: line breaks stay.

@@ -108,9 +108,10 @@ impl Printer {
     /// A result for a script: the one JSON document on stdout, if that was asked for.
     pub fn json(&self, document: &impl Serialize) -> io::Result<()> {
         if self.format == OutputFormat::Json {
-            let mut text = serde_json::to_vec_pretty(document).map_err(io::Error::other)?;
-            text.push(b'\n');
-            self.raw(&text)?;
+            // In ASCII: what recipes and certificates say may carry characters that rewrite a terminal.
+            let mut text = cep27::ascii_json(document).map_err(io::Error::other)?;
+            text.push('\n');
+            self.raw(text.as_bytes())?;
         }
         Ok(())
     }

@@ -21,11 +21,21 @@ pub(crate) struct Checkout {
 
 impl Checkout {
     /// Asks git about `root`; a folder outside any repository, or a machine without git, has no source.
-    pub(crate) fn of(root: &Path) -> Self {
+    ///
+    /// What lies in `output` is no change of the source, whether or not git is told to ignore it.
+    pub(crate) fn of(root: &Path, output: &Path) -> Self {
         let Some(commit) = git(root, &["rev-parse", "--verify", "HEAD"]) else {
             return Self::default();
         };
-        let changes = git(root, &["status", "--porcelain", "--untracked-files=normal"]);
+        // Untracked files one by one: a folder that holds the output besides says nothing.
+        let mut status = vec!["status", "--porcelain", "--untracked-files=all", "--", ":/"];
+        let output = output
+            .strip_prefix(root)
+            .ok()
+            .and_then(Path::to_str)
+            .map(|output| format!(":(exclude,literal){output}"));
+        status.extend(output.as_deref());
+        let changes = git(root, &status);
         Self {
             source: Source {
                 repository: git(root, &["remote", "get-url", "origin"])

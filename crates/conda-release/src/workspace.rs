@@ -61,6 +61,14 @@ impl Workspace {
         &self.current
     }
 
+    /// A path as it is shown: relative to the current folder where it lies beneath.
+    pub(crate) fn shown(&self, path: &Path) -> String {
+        path.strip_prefix(&self.current)
+            .unwrap_or(path)
+            .display()
+            .to_string()
+    }
+
     /// The configuration.
     pub(crate) fn config(&self) -> &Config {
         &self.config
@@ -78,7 +86,7 @@ impl Workspace {
 
     /// What git says of the root.
     pub(crate) fn checkout(&self) -> Checkout {
-        Checkout::of(&self.root)
+        Checkout::of(&self.root, &self.output)
     }
 
     /// The recipe patterns: those of the command line, seen from the current folder, else the configured ones.

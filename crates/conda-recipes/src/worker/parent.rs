@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     ffi::OsString,
     path::PathBuf,
-    process::{ExitStatus, Stdio},
+    process::Stdio,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -13,6 +13,7 @@ use release_manifest::Plan;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, AsyncWriteExt as _, BufReader},
     process::{Child, Command},
+    task::JoinHandle,
     time::timeout,
 };
 
@@ -50,7 +51,8 @@ impl Worker {
     ///
     /// Those of [`plan`](crate::plan()), and those of the worker.
     pub async fn plan(&self, request: PlanRequest) -> Result<Plan, Error> {
-        match self.ask(Request::Plan(request), |_| {}).await? {
+        let trace = |event| tracing::info!(?event, "the worker says");
+        match self.ask(Request::Plan(request), trace).await? {
             Message::Planned(plan) => Ok(*plan),
             other => Err(unexpected("a plan", &other)),
         }
@@ -110,6 +112,7 @@ impl Worker {
         Ok(Running {
             child,
             stderr: Arc::default(),
+            listener: None,
         })
     }
 
@@ -125,6 +128,7 @@ impl Worker {
 struct Running {
     child: Child,
     stderr: Arc<Mutex<VecDeque<String>>>,
+    listener: Option<JoinHandle<()>>,
 }
 
 impl Running {
@@ -135,7 +139,7 @@ impl Running {
         event: &mut impl FnMut(BuildEvent),
     ) -> std::io::Result<Option<Message>> {
         if let Some(stderr) = self.child.stderr.take() {
-            tokio::spawn(listen(stderr, Arc::clone(&self.stderr)));
+            self.listener = Some(tokio::spawn(listen(stderr, Arc::clone(&self.stderr))));
         }
         let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');
@@ -167,17 +171,14 @@ impl Running {
     /// Why the worker is dead.
     async fn last_words(mut self) -> WorkerError {
         let status = match timeout(FAREWELL, self.child.wait()).await {
-            Ok(Ok(status)) => name(status),
+            Ok(Ok(status)) => status.to_string(),
             Ok(Err(error)) => error.to_string(),
             Err(_) => "it closed its stdout and runs on".to_owned(),
         };
-        // The listener is the only other holder: when it is done, all has been heard.
-        let heard = async {
-            while Arc::strong_count(&self.stderr) > 1 {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        };
-        let _enough: Result<(), _> = timeout(FAREWELL, heard).await;
+        // A process that the dead worker left may hold its stderr open.
+        if let Some(listener) = &mut self.listener {
+            let _enough: Result<_, _> = timeout(FAREWELL, listener).await;
+        }
         let stderr = self
             .stderr
             .lock()
@@ -206,10 +207,6 @@ async fn listen(stderr: impl AsyncRead + Unpin, heard: Arc<Mutex<VecDeque<String
         }
         heard.push_back(String::from_utf8_lossy(&line).into_owned());
     }
-}
-
-fn name(status: ExitStatus) -> String {
-    status.to_string()
 }
 
 fn unexpected(expected: &str, found: &Message) -> Error {

@@ -84,7 +84,7 @@ impl BuildArgs {
         )
         .await?;
         run.release.compact()?;
-        show(&run.release, printer)?;
+        show(&run.release, workspace, printer)?;
         Ok(pipeline::outcome(&run.release, Progress::Tested))
     }
 }

@@ -124,7 +124,7 @@ impl PublishArgs {
         let channel = check(&mut release, printer)?;
         pipeline::publish(&mut release, &channel, self.keep_going, printer).await?;
         release.compact()?;
-        show(&release, printer)?;
+        show(&release, workspace, printer)?;
         Ok(pipeline::outcome(&release, Progress::Published))
     }
 
@@ -139,7 +139,7 @@ impl PublishArgs {
         check(&mut release, printer)?;
         let status = pipeline::outcome(&release, Progress::Attested);
         if status != Status::Done && !self.keep_going {
-            show(&release, printer)?;
+            show(&release, workspace, printer)?;
             return Ok(status);
         }
         let keys = release

@@ -94,11 +94,11 @@ impl ReleaseArgs {
 
         let release = &run.release;
         let status = pipeline::outcome(release, Progress::Published);
-        show(release, printer)?;
+        show(release, workspace, printer)?;
         let ended = format!(
             "rehearsal in {}; manifest: {}",
             duration(started.elapsed()),
-            release.folder().manifest().display()
+            workspace.shown(&release.folder().manifest())
         );
         match status {
             Status::Done => {
@@ -235,9 +235,13 @@ pub(crate) fn check(release: &mut Release, printer: &Printer) -> Result<FileChan
 }
 
 /// Shows how far a release is: the table for a person, the manifest for a script.
-pub(crate) fn show(release: &Release, printer: &Printer) -> Result<(), Error> {
+pub(crate) fn show(
+    release: &Release,
+    workspace: &Workspace,
+    printer: &Printer,
+) -> Result<(), Error> {
     printer
-        .result(&pipeline::packages_table(release))
+        .result(&pipeline::packages_table(release, workspace.current()))
         .map_err(Error::output("write", "stdout"))?;
     printer
         .json(release.manifest())

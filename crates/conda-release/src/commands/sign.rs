@@ -100,7 +100,7 @@ impl SignArgs {
         let checkout = workspace.checkout();
         pipeline::sign(&mut release, workspace, &checkout, self.keep_going, printer).await?;
         release.compact()?;
-        show(&release, printer)?;
+        show(&release, workspace, printer)?;
         Ok(pipeline::outcome(&release, Progress::Attested))
     }
 

@@ -2,14 +2,17 @@
 
 use std::{
     collections::BTreeSet,
+    io,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
+use cep27::Subdir;
 use conda_recipes::{
     BuildEvent, BuildRequest, Reporter,
     worker::{Worker, end_leftovers},
 };
+use fs_err as fs;
 use release_manifest::{Event, PackageError, PackageKey, Phase, Progress};
 
 use super::{Planning, planning::count};
@@ -34,7 +37,8 @@ pub(crate) async fn build(
     printer: &Printer,
 ) -> Result<(), Error> {
     let (build, test) = left_to_do(release);
-    if build.is_empty() && test.is_empty() {
+    // The worker keeps the local channel: it also takes out what the plan no longer makes.
+    if build.is_empty() && test.is_empty() && !holds_others(release)? {
         return Ok(());
     }
     let request = BuildRequest {
@@ -83,6 +87,37 @@ fn left_to_do(release: &Release) -> (BTreeSet<PackageKey>, BTreeSet<PackageKey>)
             .collect()
     };
     (at(Progress::Planned), at(Progress::Built))
+}
+
+/// Whether the local channel holds packages, or bundles of packages, that the plan does not make.
+fn holds_others(release: &Release) -> Result<bool, Error> {
+    let packages = release.folder().packages();
+    for subdir in Subdir::ALL.iter().copied() {
+        let folder = packages.join(subdir.as_str());
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(Error::output("read", folder)(error)),
+        };
+        for entry in entries {
+            let name = entry
+                .map_err(Error::output("read", &folder))?
+                .file_name()
+                .to_string_lossy()
+                .into_owned();
+            let file = name.strip_suffix(".sigstore.json").unwrap_or(&name).parse();
+            let is_other = |file| {
+                release
+                    .plan()
+                    .package(&PackageKey { subdir, file })
+                    .is_none()
+            };
+            if file.is_ok_and(is_other) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// Turns events of the worker into records and lines.

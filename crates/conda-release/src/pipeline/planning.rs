@@ -1,6 +1,11 @@
 //! Planning: what a run asks the worker for, and how its answer differs from what is there.
 
-use std::{collections::BTreeMap, num::NonZeroUsize, path::PathBuf, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroUsize,
+    path::PathBuf,
+    time::Instant,
+};
 
 use cep27::Subdir;
 use clap::{Args, ValueEnum};
@@ -150,14 +155,16 @@ impl Planning {
             true => None,
             false => self.checkout.commit_time,
         });
+        let fixed = fixed.map(|time| time.clamp(ARCHIVE_TIMES.0, ARCHIVE_TIMES.1));
         let now = jiff::Timestamp::now().as_second();
         // Without a commit's time, packages carry the time of the run that planned them, so that
         // the same command again finds them as it planned them.
         self.request.timestamp = fixed.or(stored.map(|plan| plan.timestamp)).unwrap_or(now);
         let mut plan = worker.plan(self.request.clone()).await?;
         if fixed.is_none() && stored.is_some_and(|stored| stored.digest() != plan.digest()) {
+            // Planned again rather than patched: build folders carry the time.
             self.request.timestamp = now;
-            plan.timestamp = now;
+            plan = worker.plan(self.request.clone()).await?;
         }
         printer.status(
             "Planned",
@@ -172,15 +179,19 @@ impl Planning {
     }
 }
 
+/// The first and the last second that a package's archive can carry: a `.conda` is a ZIP file, whose
+/// times go from 1980 to 2107 (APPNOTE 4.4.6). Earlier and later ones become these.
+const ARCHIVE_TIMES: (i64, i64) = (315_532_800, 4_354_819_199);
+
 /// `SOURCE_DATE_EPOCH` of the environment (reproducible-builds.org), in seconds.
 fn source_date_epoch() -> Result<Option<i64>, Error> {
     let Some(value) = std::env::var_os("SOURCE_DATE_EPOCH") else {
         return Ok(None);
     };
     match value.to_str().and_then(|text| text.parse::<i64>().ok()) {
-        Some(seconds) if seconds >= 0 => Ok(Some(seconds)),
+        Some(seconds) if (0..=ARCHIVE_TIMES.1).contains(&seconds) => Ok(Some(seconds)),
         _ => Err(Error::Usage(format!(
-            "SOURCE_DATE_EPOCH is `{}`: expected seconds since 1970",
+            "SOURCE_DATE_EPOCH is `{}`: expected seconds since 1970, until 2107",
             value.display()
         ))),
     }
@@ -228,22 +239,20 @@ pub(crate) fn plan_table(
     plan: &Plan,
     changes: &BTreeMap<PackageKey, Change>,
 ) -> Result<String, Error> {
+    let names: BTreeSet<String> = plan
+        .packages
+        .iter()
+        .map(|package| key_of(package.file.name()))
+        .collect();
     let order = plan.build_order()?;
     let rows = order
         .iter()
         .filter_map(|key| plan.package(key))
         .map(|package| {
-            let variant = package
-                .variant
-                .iter()
-                .map(|(key, value)| format!("{key}={value}"));
             [
                 package.key().to_string(),
                 package.recipe.as_str().to_owned(),
-                variant
-                    .filter(|pair| !pair.starts_with("target_platform="))
-                    .collect::<Vec<_>>()
-                    .join(" "),
+                chosen(&package.variant, &names),
                 changes
                     .get(&package.key())
                     .map_or("", |change| change.as_str())
@@ -251,14 +260,10 @@ pub(crate) fn plan_table(
             ]
         });
     let skipped = plan.skipped.iter().map(|skipped| {
-        let variant = skipped
-            .variant
-            .iter()
-            .map(|(key, value)| format!("{key}={value}"));
         [
             skipped.output.clone(),
             skipped.recipe.as_str().to_owned(),
-            variant.collect::<Vec<_>>().join(" "),
+            chosen(&skipped.variant, &names),
             format!("skipped: {}", skipped.reason),
         ]
     });
@@ -266,6 +271,22 @@ pub(crate) fn plan_table(
         &["PACKAGE", "RECIPE", "VARIANT", "STATE"],
         rows.chain(skipped),
     ))
+}
+
+/// The part of a variant that somebody chose: not the platform, and not the exact pins on other
+/// packages of the plan, which follow from it.
+fn chosen(variant: &BTreeMap<String, String>, packages: &BTreeSet<String>) -> String {
+    variant
+        .iter()
+        .filter(|(key, _)| key.as_str() != "target_platform" && !packages.contains(&key_of(key)))
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// A package name as variants write it.
+fn key_of(name: &str) -> String {
+    name.replace('-', "_")
 }
 
 /// `1 package`, `8 packages`.

@@ -7,7 +7,7 @@ use release_manifest::{Package, Progress};
 use crate::{printer::size, release::Release, table::table};
 
 /// Every package: size, digest, log index, and where it is or why it is nowhere.
-pub(crate) fn packages_table(release: &Release) -> String {
+pub(crate) fn packages_table(release: &Release, current: &Path) -> String {
     let rows = release.manifest().packages().iter().map(|package| {
         let index = package
             .attestation
@@ -20,20 +20,23 @@ pub(crate) fn packages_table(release: &Release) -> String {
                 .sha256
                 .map_or_else(String::new, |sha256| sha256.to_string()[..12].to_owned()),
             index.map_or_else(String::new, |index| index.to_string()),
-            place(package),
+            place(package, current),
         ]
     });
     table(&["PACKAGE", "SIZE>", "SHA-256", "LOG>", "WHERE"], rows)
 }
 
-fn place(package: &Package) -> String {
+fn place(package: &Package, current: &Path) -> String {
     match (&package.error, &package.published) {
         (Some(error), _) => format!("failed to {}", error.phase),
-        (None, Some(published)) => published
-            .url
-            .strip_prefix("file://")
-            .unwrap_or(&published.url)
-            .to_owned(),
+        (None, Some(published)) => match published.url.strip_prefix("file://") {
+            Some(path) => Path::new(path)
+                .strip_prefix(current)
+                .unwrap_or(Path::new(path))
+                .display()
+                .to_string(),
+            None => published.url.clone(),
+        },
         (None, None) if !package.blocked_by.is_empty() => "blocked".to_owned(),
         (None, None) => package.progress.to_string(),
     }
