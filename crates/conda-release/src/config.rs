@@ -147,14 +147,14 @@ impl Config {
         };
         match (own, in_cargo) {
             (Some(file), Some(_)) => Err(ConfigError::Twice { file, cargo }.into()),
-            (Some(file), None) => Ok(parse(&file)?),
+            (Some(file), None) => parse(&file),
             (None, Some(config)) => Ok(config),
             (None, None) => Ok(Self::default()),
         }
     }
 
     /// `[workspace.metadata.conda-release]` of a Cargo.toml, if it has one.
-    fn from_cargo(file: &Path) -> Result<Option<Self>, ConfigError> {
+    fn from_cargo(file: &Path) -> Result<Option<Self>, Error> {
         #[derive(Default, Deserialize)]
         #[serde(default)]
         struct Cargo {
@@ -175,7 +175,7 @@ impl Config {
 }
 
 /// Reads a TOML file; errors show the line they are about.
-fn parse<T: DeserializeOwned>(file: &Path) -> Result<T, ConfigError> {
+fn parse<T: DeserializeOwned>(file: &Path) -> Result<T, Error> {
     let text = fs::read_to_string(file).map_err(ConfigError::Read)?;
     toml::from_str(&text).map_err(|error| {
         let span = error.span().unwrap_or(0..0);
@@ -184,11 +184,12 @@ fn parse<T: DeserializeOwned>(file: &Path) -> Result<T, ConfigError> {
             file: file.to_owned(),
             line,
             column,
-            message: error.message().lines().collect::<Vec<_>>().join("; "),
+            message: message(error.message()),
             nearest: nearest_key(error.message()),
             text,
             span,
         }
+        .into()
     })
 }
 
@@ -198,6 +199,17 @@ fn position(text: &str, offset: usize) -> (usize, usize) {
     let line = before.matches('\n').count() + 1;
     let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
     (line, column)
+}
+
+/// The message in one line; of an unknown key without the list of known ones, which fills a screen.
+fn message(message: &str) -> String {
+    let line = message.lines().collect::<Vec<_>>().join("; ");
+    match line.split_once(", expected one of ") {
+        Some((unknown, _)) if line.starts_with("unknown field") => {
+            unknown.replacen("unknown field", "unknown key", 1)
+        }
+        _ => line,
+    }
 }
 
 /// The known key that an unknown one was probably meant to be.
@@ -253,7 +265,7 @@ mod tests {
     fn an_unknown_key_names_the_nearest_known_one_with_its_place() {
         let (line, column, message, nearest) = invalid("output = \"x\"\nrecipe = []\n");
         assert_eq!((line, column), (2, 1));
-        assert!(message.contains("unknown field `recipe`"), "{message}");
+        assert_eq!(message, "unknown key `recipe`");
         assert_eq!(nearest.as_deref(), Some("recipes"));
         let (line, _, _, nearest) = invalid("[build]\njobs = 2\npakage-format = \"conda\"\n");
         assert_eq!((line, nearest.as_deref()), (3, Some("package-format")));

@@ -88,6 +88,14 @@ pub enum Error {
     /// A channel as a whole.
     #[error(transparent)]
     Publish(#[from] conda_publish::Error),
+    /// A file that was given as an attestation is none.
+    #[error("`{}` holds no attestation", path.display())]
+    NoBundle {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<conda_attest::Error>,
+    },
     /// The rehearsal's Sigstore.
     #[error(transparent)]
     Sandbox(#[from] sigstore_sandbox::Error),
@@ -161,6 +169,15 @@ impl Error {
         }
     }
 
+    /// A file that was given as an attestation and is none, for `map_err`.
+    pub(crate) fn no_bundle(path: impl Into<PathBuf>) -> impl FnOnce(conda_attest::Error) -> Self {
+        let path = path.into();
+        move |source| Self::NoBundle {
+            path,
+            source: Box::new(source),
+        }
+    }
+
     /// A failure to read or write `path`, for `map_err`.
     pub fn output(
         action: &'static str,
@@ -195,6 +212,7 @@ impl Error {
             Self::Recipes(error) => return conda_recipes::Failure::from(error).code,
             Self::Attest(error) => return error.code().to_owned(),
             Self::Publish(error) => return error.code().to_owned(),
+            Self::NoBundle { source, .. } => return source.code().to_owned(),
             Self::Sandbox(_) => "sandbox",
             Self::Interrupted(_) => "interrupted",
         }
@@ -216,8 +234,10 @@ impl Error {
             | Self::NoPolicy
             | Self::Plan(_)
             | Self::Recipes(_) => Status::Preflight,
-            Self::Attest(_) | Self::Sandbox(_) => Status::Sign,
-            Self::Publish(_) => Status::Publish,
+            Self::Attest(error) => attest_status(error),
+            Self::NoBundle { .. } => Status::Verify,
+            Self::Sandbox(_) => Status::Sign,
+            Self::Publish(error) => publish_status(error),
             Self::Interrupted(status) => *status,
         }
     }
@@ -228,13 +248,16 @@ impl Error {
             Self::Config(error) => match &**error {
                 ConfigError::Read(_) => "name an existing file with --config".to_owned(),
                 ConfigError::Invalid { nearest, .. } => match nearest {
-                    Some(key) => format!("did you mean `{key}`?"),
+                    Some(key) => format!("did you mean `{key}`? `schema config` prints every key with its meaning"),
                     None => "`schema config` prints every key with its meaning".to_owned(),
                 },
                 ConfigError::Twice { .. } => "keep one of them".to_owned(),
             },
             Self::NoWorkspace(_) => "name the workspace with --root".to_owned(),
             Self::Locked { .. } => "wait for it, or end it; or give this run a folder of its own with --output".to_owned(),
+            Self::Output { action: "read", .. } => {
+                "name a file or folder that exists and that you may read".to_owned()
+            }
             Self::Output { path, .. } => format!(
                 "make `{}` writable, with room on its disk, or choose another output folder with --output",
                 path.parent().unwrap_or(path).display()
@@ -252,6 +275,9 @@ impl Error {
             Self::NoPolicy => "give --identity with --issuer, --repo or --owner; --allow-any-identity accepts whoever the trust root vouches for, and says little about a package".to_owned(),
             Self::Recipes(error) => return conda_recipes::Failure::from(error).help,
             Self::Publish(error) => return error.help().map(str::to_owned),
+            Self::NoBundle { .. } => {
+                "name a Sigstore bundle, JSON lines or an array of them, or a package with one beside it".to_owned()
+            }
             Self::Usage(_) | Self::Plan(_) | Self::Attest(_) | Self::Sandbox(_) | Self::Interrupted(_) => return None,
         };
         Some(hint)
@@ -279,6 +305,35 @@ impl Error {
                 exit_status: self.status().code(),
             },
         }
+    }
+}
+
+/// What was given could not be used, or signing failed.
+fn attest_status(error: &conda_attest::Error) -> Status {
+    use conda_attest::Error;
+    match error {
+        Error::Io { .. }
+        | Error::NotAFile { .. }
+        | Error::FileName { .. }
+        | Error::Archive { .. }
+        | Error::Index { .. }
+        | Error::Trust { .. }
+        | Error::Policy { .. } => Status::Preflight,
+        Error::Bundle { .. } => Status::Verify,
+        _ => Status::Sign,
+    }
+}
+
+/// The channel was named wrongly, so that nothing was started, or publishing failed.
+fn publish_status(error: &conda_publish::Error) -> Status {
+    use conda_publish::Error;
+    match error {
+        Error::Location { .. }
+        | Error::LocationSecret { .. }
+        | Error::ForeignFolder { .. }
+        | Error::OtherKind { .. }
+        | Error::NotAFolder { .. } => Status::Preflight,
+        _ => Status::Publish,
     }
 }
 

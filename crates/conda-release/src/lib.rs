@@ -38,7 +38,7 @@ use crate::{
     cli::{Cli, Command},
     error::{Error, Shown},
     exit::Status,
-    printer::{OutputFormat, Printer},
+    printer::{ColorChoice, OutputFormat, Printer, Verbosity},
     workspace::Workspace,
 };
 
@@ -55,21 +55,14 @@ pub fn main_with_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if args.get(1).is_some_and(|arg| arg == "conda-release") {
         args.remove(1);
     }
+    let asks_for_json = asks_for_json(&args);
     let command = Cli::command().bin_name(invocation.clone());
     let cli = match command
         .try_get_matches_from(args)
         .and_then(|matches| Cli::from_arg_matches(&matches))
     {
         Ok(cli) => cli,
-        Err(error) => {
-            // A closed stream leaves nobody to tell.
-            let _printed = error.print();
-            return match error.use_stderr() {
-                true => Status::Usage,
-                false => Status::Done,
-            }
-            .into();
-        }
+        Err(error) => return not_run(&error, asks_for_json).into(),
     };
     if matches!(cli.command, Command::Worker) {
         return conda_recipes::worker::serve();
@@ -117,14 +110,40 @@ fn block_on(command: impl Future<Output = Result<Status, Error>>) -> Result<Stat
     result
 }
 
-/// Says what went wrong, on stderr for a person and on stdout for a script.
+/// Says what went wrong: on stderr for a person, who also reads the log of a script, and on stdout for the script.
 fn report(error: &Error, printer: &Printer) -> Status {
-    match printer.format() {
-        OutputFormat::Human => printer.error(&Shown::from(error).render()),
-        // A closed stdout leaves the exit status to tell.
-        OutputFormat::Json => drop(printer.json(&error.document())),
-    }
+    printer.error(&Shown::from(error).render());
+    // A closed stdout leaves the exit status to tell.
+    let _printed = printer.json(&error.document());
     error.status()
+}
+
+/// Answers a command line that runs nothing: a wrong one, or one that asks for help or the version.
+fn not_run(error: &clap::Error, asks_for_json: bool) -> Status {
+    // A closed stream leaves nobody to tell.
+    let _printed = error.print();
+    if !error.use_stderr() {
+        return Status::Done;
+    }
+    if asks_for_json {
+        let text = error.render().to_string();
+        let message = text.lines().next().unwrap_or_default();
+        let message = message.strip_prefix("error: ").unwrap_or(message);
+        let printer = Printer::new(OutputFormat::Json, ColorChoice::Never, Verbosity::Quiet);
+        let _printed = printer.json(&Error::Usage(message.to_owned()).document());
+    }
+    Status::Usage
+}
+
+/// Whether a command line asks for JSON, for when it cannot be understood as a whole.
+fn asks_for_json(args: &[OsString]) -> bool {
+    let follows = args
+        .windows(2)
+        .any(|pair| pair[0] == "--output-format" && pair[1] == "json");
+    let is_set = std::env::var_os("CONDA_RELEASE_OUTPUT_FORMAT");
+    follows
+        || args.iter().any(|arg| arg == "--output-format=json")
+        || is_set.is_some_and(|format| format == "json")
 }
 
 /// How the program was called, for the commands it suggests.

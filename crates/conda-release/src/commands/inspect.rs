@@ -51,8 +51,9 @@ impl InspectArgs {
         let mut attestations = Vec::new();
         for target in &self.targets {
             for file in bundle_files(target)? {
-                for bundle in bundles_in(&read_bundle(&file)?)? {
-                    let says = inspect(&bundle)?;
+                let bundles = bundles_in(&read_bundle(&file)?).map_err(Error::no_bundle(&file))?;
+                for bundle in bundles {
+                    let says = inspect(&bundle).map_err(Error::no_bundle(&file))?;
                     attestations.push(Entry {
                         file: file.display().to_string(),
                         says,
@@ -106,8 +107,8 @@ fn bundle_files(target: &Path) -> Result<Vec<PathBuf>, Error> {
 /// One attestation as a person reads it.
 fn lines(entry: &Entry) -> String {
     let Entry { file, says } = entry;
-    let mut lines = vec![harmless(file)];
-    let mut say = |name: &str, value: &str| lines.push(format!("{name:>20}  {}", harmless(value)));
+    let mut said: Vec<(String, String)> = Vec::new();
+    let mut say = |name: &str, value: &str| said.push((harmless(name), harmless(value)));
     let subject = &says.statement["subject"][0];
     say("package", subject["name"].as_str().unwrap_or("(none)"));
     say(
@@ -148,5 +149,11 @@ fn lines(entry: &Entry) -> String {
     for (name, link) in &says.links {
         say(name, link);
     }
+    let width = said.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let mut lines = vec![harmless(file)];
+    lines.extend(
+        said.iter()
+            .map(|(name, value)| format!("  {name:>width$}  {value}")),
+    );
     lines.join("\n")
 }

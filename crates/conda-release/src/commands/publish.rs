@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::{
     policy::{PolicyArgs, TrustArgs},
-    release::{Rehearsal, check, live_is_not_available, show},
+    release::{Rehearsal, check, ended, live_is_not_available, show},
     verify::beside,
 };
 use crate::{error::Error, exit::Status, pipeline, printer::Printer, workspace::Workspace};
@@ -37,7 +37,7 @@ pub struct PublishArgs {
     #[arg(long, value_name = "URL")]
     to: Option<String>,
 
-    /// Bundles, JSON lines or arrays with the attestations of PACKAGE; beside each by default
+    /// The attestations of PACKAGE, one bundle a file; beside each by default
     #[arg(long, value_name = "FILE", num_args = 1.., requires = "packages")]
     attestation: Vec<PathBuf>,
 
@@ -125,7 +125,10 @@ impl PublishArgs {
         pipeline::publish(&mut release, &channel, self.keep_going, printer).await?;
         release.compact()?;
         show(&release, workspace, printer)?;
-        Ok(pipeline::outcome(&release, Progress::Published))
+        Ok(ended(
+            pipeline::outcome(&release, Progress::Published),
+            printer,
+        ))
     }
 
     /// The release, into a folder of somebody's.
@@ -140,7 +143,7 @@ impl PublishArgs {
         let status = pipeline::outcome(&release, Progress::Attested);
         if status != Status::Done && !self.keep_going {
             show(&release, workspace, printer)?;
-            return Ok(status);
+            return Ok(ended(status, printer));
         }
         let keys = release
             .manifest()
@@ -173,7 +176,7 @@ impl PublishArgs {
                 .to_owned(),
         };
         let mut uploads = Vec::new();
-        let mut refused = 0;
+        let mut refused = Vec::new();
         for path in &self.packages {
             let package = PackageFile::read(path)?;
             match proven(&package, &self.attestation, &verifier, &policy, &channel)? {
@@ -185,13 +188,26 @@ impl PublishArgs {
                 }),
                 Err(reason) => {
                     printer.failure("Refused", &format!("{}: {reason}", path.display()));
-                    refused += 1;
+                    refused.push(Entry {
+                        package: package.key(),
+                        url: None,
+                        result: None,
+                        error: Some(reason),
+                    });
                 }
             }
         }
-        if refused > 0 {
+        if !refused.is_empty() {
             printer
                 .warning("nothing was published: every package needs an attestation that verifies");
+            let report = Report {
+                schema_version: 1,
+                channel: to.to_owned(),
+                packages: refused,
+            };
+            printer
+                .json(&report)
+                .map_err(Error::output("write", "stdout"))?;
             return Ok(Status::Verify);
         }
         put(to, uploads, printer).await
@@ -228,7 +244,7 @@ fn proven(
     let mut reasons = Vec::new();
     for file in files {
         let bytes = read_bundle(file)?;
-        let [bundle] = &bundles_in(&bytes)?[..] else {
+        let [bundle] = &bundles_in(&bytes).map_err(Error::no_bundle(file))?[..] else {
             reasons.push(format!(
                 "`{}` holds several bundles: give one a file",
                 file.display()

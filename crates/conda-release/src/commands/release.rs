@@ -248,6 +248,14 @@ pub(crate) fn show(
         .map_err(Error::output("write", "stdout"))
 }
 
+/// Ends a command that does one phase of a release: where something is left, says what does it.
+pub(crate) fn ended(status: Status, printer: &Printer) -> Status {
+    if status != Status::Done {
+        printer.failure("Unfinished", "`release` does what is left");
+    }
+    status
+}
+
 /// What `--execute` answers in this version.
 pub(crate) fn live_is_not_available(what: &str, to: Option<&str>, workspace: &Workspace) -> Error {
     Error::NotAvailable {

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{
     policy::TrustArgs,
-    release::{Rehearsal, check, live_is_not_available, show},
+    release::{Rehearsal, check, ended, live_is_not_available, show},
 };
 use crate::{
     error::Error, exit::Status, output::OutputLock, pipeline, printer::Printer,
@@ -101,7 +101,10 @@ impl SignArgs {
         pipeline::sign(&mut release, workspace, &checkout, self.keep_going, printer).await?;
         release.compact()?;
         show(&release, workspace, printer)?;
-        Ok(pipeline::outcome(&release, Progress::Attested))
+        Ok(ended(
+            pipeline::outcome(&release, Progress::Attested),
+            printer,
+        ))
     }
 
     async fn sign_files(self, workspace: &Workspace, printer: &Printer) -> Result<Status, Error> {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::Args;
-use conda_attest::{Outcome, Package, Policy, Trust, Verdict, Verifier, bundles_in};
+use conda_attest::{Outcome, Package, Policy, Trust, Verdict, Verifier, bundles_in, read_bundle};
 use conda_publish::ChannelReader;
 use rayon::prelude::*;
 use release_manifest::Manifest;
@@ -175,11 +175,13 @@ fn subjects_of(target: &str, given: Option<&[Vec<u8>]>) -> Result<Vec<Subject>, 
     let package = Package::at(path)?;
     let bundles = match given {
         Some(given) => Ok(about(&package, given)),
-        None => conda_attest::read_bundle(&beside(path))
-            .and_then(|bytes| bundles_in(&bytes))
-            .map_err(|error| error.to_string()),
+        None => bundles_at(&beside(path)).map_err(|error| error.to_string()),
     };
     Ok(vec![Subject { package, bundles }])
+}
+
+fn bundles_at(file: &Path) -> Result<Vec<Vec<u8>>, Error> {
+    Ok(bundles_in(&read_bundle(file)?)?)
 }
 
 /// The packages of a channel, as clients find them: through repodata and the hashed sidecar (CEP-50).
@@ -225,7 +227,7 @@ fn of_manifest(path: &Path) -> Result<Vec<Subject>, Error> {
             },
             bundles: match &package.attestation {
                 None => Ok(Vec::new()),
-                Some(attestation) => conda_attest::read_bundle(&attestation.bundle.under(folder))
+                Some(attestation) => read_bundle(&attestation.bundle.under(folder))
                     .map(|bundle| vec![bundle])
                     .map_err(|error| error.to_string()),
             },
@@ -248,7 +250,7 @@ fn read_bundles(files: &[PathBuf]) -> Result<Vec<Vec<u8>>, Error> {
         std::fs::File::open(file)
             .and_then(|opened| opened.take(limit + 1).read_to_end(&mut bytes))
             .map_err(Error::output("read", file))?;
-        all.extend(bundles_in(&bytes)?);
+        all.extend(bundles_in(&bytes).map_err(Error::no_bundle(file))?);
     }
     Ok(all)
 }
