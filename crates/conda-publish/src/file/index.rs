@@ -22,6 +22,9 @@ use crate::disk::{self, At};
 use crate::repodata::{REPODATA, Record, Repodata};
 use crate::{Error, archive};
 
+/// What `rattler_index` writes beside the repodata.
+const COMPRESSED: &str = "repodata.json.zst";
+
 /// A subdir whose repodata is to be written.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Stale {
@@ -99,6 +102,8 @@ fn survey_subdir(folder: &Folder, subdir: Subdir) -> Result<Option<Stale>, Error
     let records = repodata.as_ref().map_or(&no_records, Repodata::records);
     let mut stale = repodata.is_none()
         || records.len() != files.len()
+        // Clients prefer the compressed form.
+        || disk::open(&path.join(COMPRESSED))?.is_none()
         || disk::open(&unfinished(folder, subdir))?.is_some();
     let mut force = false;
     for (file, kind) in &files {

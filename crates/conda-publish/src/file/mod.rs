@@ -108,9 +108,19 @@ impl FileChannel {
         .await
     }
 
-    /// The attestations that clients find for a package. See [`ChannelReader::sidecar`].
+    /// The attestations that clients find for a package, by either name. See [`ChannelReader::sidecar`].
+    ///
+    /// An error also when the mutable sidecar is another one than the advertised: the next indexing goes by it.
     pub fn sidecar(&self, package: &PackageKey) -> Result<Option<Sidecar>, Error> {
-        ChannelReader::open(&self.folder.root)?.sidecar(package)
+        let advertised = ChannelReader::open(&self.folder.root)?.sidecar(package)?;
+        let path = self.folder.sidecar(package)?;
+        if put::read_sidecar(&path)? != advertised {
+            return Err(Error::Advertised {
+                package: Box::new(package.clone()),
+                reason: format!("{}.sigs is not the same", package.file),
+            });
+        }
+        Ok(advertised)
     }
 
     /// The channel's folder, absolute and without links.
