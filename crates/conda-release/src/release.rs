@@ -106,6 +106,10 @@ impl Release {
         trust: Option<release_manifest::Trust>,
         stored: Option<Stored>,
     ) -> Result<Self, Error> {
+        if stored.is_none() {
+            // A journal that has lost its manifest: its numbers would not follow those of a new one.
+            start_journal(&folder.journal())?;
+        }
         let digest = plan.digest();
         let manifest = match stored {
             Some(stored) if stored.manifest.plan_digest == digest => stored.manifest,

@@ -11,6 +11,7 @@ use conda_attest::{Policy, Trust, Verifier};
 use conda_publish::FileChannel;
 use release_manifest::{Event, Package, Progress};
 use sha2::Digest as _;
+use url::Url;
 
 use super::rehearsal_identity;
 use crate::{error::Error, printer::Printer, release::Release};
@@ -82,11 +83,16 @@ impl Checks<'_> {
     fn built(&self, package: &Package) -> Result<(), String> {
         let path = package.key().under(&self.release.folder().packages());
         let found =
-            hash_file(&path).map_err(|error| format!("the package cannot be read: {error}"))?;
+            content_of(&path).map_err(|error| format!("the package cannot be read: {error}"))?;
         match package.sha256 {
-            Some(expected) if expected == found => Ok(()),
+            Some(expected) if expected == found.sha256 && package.size == Some(found.size) => {
+                Ok(())
+            }
             Some(expected) => Err(format!(
-                "the package has SHA-256 {found}, built was {expected}"
+                "the package has {} bytes with SHA-256 {}, built were {} with {expected}",
+                found.size,
+                found.sha256,
+                package.size.unwrap_or_default(),
             )),
             None => Err("no SHA-256 was recorded".to_owned()),
         }
@@ -115,9 +121,21 @@ impl Checks<'_> {
         let policy: Policy = rehearsal_identity();
         let channel = self.release.plan().target_channel.as_str();
         let verdict = verifier.verify(subject, &bundle, &policy, Some(channel));
-        match verdict.passed() {
+        if !verdict.passed() {
+            return Err(format!("the bundle does not verify: {verdict}"));
+        }
+        let is_proved = verdict.signed.is_some_and(|proved| {
+            proved.identity == attestation.identity
+                && proved.issuer == attestation.issuer
+                && proved.log_index == attestation.log_index
+                && proved.signed_at == attestation.signed_at
+                && proved.certificate_not_after == attestation.certificate_not_after
+        });
+        match is_proved {
             true => Ok(()),
-            false => Err(format!("the bundle does not verify: {verdict}")),
+            false => {
+                Err("what was recorded of its attestation is not what the bundle proves".to_owned())
+            }
         }
     }
 
@@ -129,6 +147,10 @@ impl Checks<'_> {
         let served = channel.lookup(&key).map_err(|error| error.to_string())?;
         if served != package.sha256 {
             return Err("the channel does not serve the recorded bytes".to_owned());
+        }
+        let url = Url::from_file_path(key.under(channel.root()));
+        if url.is_ok_and(|url| url.as_str() != published.url) {
+            return Err(format!("the channel is not at {}", published.url));
         }
         let sidecar = channel.sidecar(&key).map_err(|error| error.to_string())?;
         if sidecar.map(|sidecar| sidecar.sha256()) != published.sidecar_sha256 {
@@ -143,18 +165,31 @@ pub(crate) fn hash(bytes: &[u8]) -> Sha256 {
     Sha256::from_bytes(sha2::Sha256::digest(bytes).into())
 }
 
-/// The SHA-256 of a regular file, which no link stands for.
-fn hash_file(path: &Path) -> io::Result<Sha256> {
+/// The content of a file, as far as it is recorded.
+struct Content {
+    sha256: Sha256,
+    size: u64,
+}
+
+/// What is in a regular file, which no link stands for.
+fn content_of(path: &Path) -> io::Result<Content> {
     if !std::fs::symlink_metadata(path)?.is_file() {
         return Err(io::Error::other("no regular file"));
     }
     let mut file = File::open(path)?;
     let mut hasher = sha2::Sha256::new();
     let mut buffer = vec![0; 128 * 1024];
+    let mut size = 0;
     loop {
         match file.read(&mut buffer)? {
-            0 => return Ok(Sha256::from_bytes(hasher.finalize().into())),
-            read => hasher.update(&buffer[..read]),
+            0 => {
+                let sha256 = Sha256::from_bytes(hasher.finalize().into());
+                return Ok(Content { sha256, size });
+            }
+            read => {
+                hasher.update(&buffer[..read]);
+                size += read as u64;
+            }
         }
     }
 }
