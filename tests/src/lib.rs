@@ -10,10 +10,12 @@ mod gate;
 mod privilege;
 mod process;
 mod redact;
+mod state;
 mod workspace;
 
 pub use gate::Gate;
 pub use privilege::{Mount, in_namespace};
 pub use process::{Output, Running, program};
 pub use redact::redact;
+pub use state::Footprint;
 pub use workspace::{REHEARSAL, Workspace, repodata};
