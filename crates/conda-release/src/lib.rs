@@ -24,6 +24,7 @@ mod output;
 pub mod pipeline;
 pub mod printer;
 mod progress;
+mod rehearsal;
 mod release;
 mod source;
 mod table;

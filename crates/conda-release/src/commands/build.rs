@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use clap::Args;
 use release_manifest::Progress;
 
-use super::release::{Rehearsal, live_is_not_available, show};
 use crate::{
     error::Error,
     exit::Status,
-    pipeline::{self, BuildFlags},
+    pipeline::{self, PlanFlags},
     printer::Printer,
+    rehearsal::{Rehearsal, show},
     workspace::Workspace,
 };
 
@@ -22,25 +22,13 @@ Examples:
   conda-release build recipes/zlib   one recipe
   conda-release build --test skip    without package tests")]
 pub struct BuildArgs {
-    /// Recipe files, folders or globs; those of the configuration by default
-    #[arg(value_name = "RECIPE")]
-    recipes: Vec<PathBuf>,
-
-    /// The channel that will be published to
-    #[arg(long, value_name = "URL", env = "CONDA_RELEASE_CHANNEL")]
-    to: Option<String>,
-
-    /// Build for a live release
-    #[arg(short = 'x', long)]
-    execute: bool,
+    /// What to build
+    #[command(flatten)]
+    recipes: PlanFlags,
 
     /// Build the packages of this plan
     #[arg(long, value_name = "FILE")]
     plan: Option<PathBuf>,
-
-    /// How to build
-    #[command(flatten)]
-    build: BuildFlags,
 }
 
 impl BuildArgs {
@@ -53,13 +41,7 @@ impl BuildArgs {
         workspace: &Workspace,
         printer: &Printer,
     ) -> Result<Status, Error> {
-        if self.execute {
-            return Err(live_is_not_available(
-                "build --execute",
-                self.to.as_deref(),
-                workspace,
-            ));
-        }
+        self.recipes.only_rehearsal("build", workspace)?;
         if self.plan.is_some() {
             return Err(Error::NotAvailable {
                 what: "`--plan`".to_owned(),
@@ -67,14 +49,7 @@ impl BuildArgs {
                 instead: "build what the recipes say, on one machine",
             });
         }
-        let mut run = Rehearsal::begin(
-            workspace,
-            &self.recipes,
-            self.to.as_deref(),
-            &self.build,
-            printer,
-        )
-        .await?;
+        let mut run = Rehearsal::begin(workspace, &self.recipes, printer).await?;
         run.check(printer)?;
         pipeline::build(
             &mut run.release,

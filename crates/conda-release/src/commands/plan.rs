@@ -1,15 +1,13 @@
 //! `plan`: what would be built, in order, and why.
 
-use std::path::PathBuf;
-
 use clap::Args;
 
-use super::release::{Rehearsal, live_is_not_available};
 use crate::{
     error::Error,
     exit::Status,
-    pipeline::{self, BuildFlags},
+    pipeline::{self, PlanFlags},
     printer::Printer,
+    rehearsal::Rehearsal,
     workspace::Workspace,
 };
 
@@ -21,25 +19,13 @@ Examples:
   conda-release plan recipes/zlib          one recipe
   conda-release plan --output-format json  the plan as JSON, see `schema plan`")]
 pub struct PlanArgs {
-    /// Recipe files, folders or globs; those of the configuration by default
-    #[arg(value_name = "RECIPE")]
-    recipes: Vec<PathBuf>,
-
-    /// The channel that would be published to
-    #[arg(long, value_name = "URL", env = "CONDA_RELEASE_CHANNEL")]
-    to: Option<String>,
-
-    /// Plan against the channel instead of for a rehearsal
-    #[arg(short = 'x', long)]
-    execute: bool,
+    /// What to plan
+    #[command(flatten)]
+    recipes: PlanFlags,
 
     /// Write a matrix for this many CI jobs
     #[arg(long, value_name = "N")]
     shards: Option<u32>,
-
-    /// How to build
-    #[command(flatten)]
-    build: BuildFlags,
 }
 
 impl PlanArgs {
@@ -52,13 +38,7 @@ impl PlanArgs {
         workspace: &Workspace,
         printer: &Printer,
     ) -> Result<Status, Error> {
-        if self.execute {
-            return Err(live_is_not_available(
-                "plan --execute",
-                self.to.as_deref(),
-                workspace,
-            ));
-        }
+        self.recipes.only_rehearsal("plan", workspace)?;
         if self.shards.is_some() {
             return Err(Error::NotAvailable {
                 what: "`--shards`".to_owned(),
@@ -66,14 +46,7 @@ impl PlanArgs {
                 instead: "build on one machine",
             });
         }
-        let (planned, changes) = Rehearsal::plan(
-            workspace,
-            &self.recipes,
-            self.to.as_deref(),
-            &self.build,
-            printer,
-        )
-        .await?;
+        let (planned, changes) = Rehearsal::plan(workspace, &self.recipes, printer).await?;
         let shown = pipeline::plan_table(&planned.plan, &changes)?;
         printer
             .result(&shown)

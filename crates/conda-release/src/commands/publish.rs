@@ -13,10 +13,16 @@ use serde::Serialize;
 
 use super::{
     policy::{PolicyArgs, TrustArgs},
-    release::{Rehearsal, check, ended, live_is_not_available, show},
     verify::beside,
 };
-use crate::{error::Error, exit::Status, pipeline, printer::Printer, workspace::Workspace};
+use crate::{
+    error::Error,
+    exit::Status,
+    pipeline,
+    printer::Printer,
+    rehearsal::{Rehearsal, check, ended, show},
+    workspace::Workspace,
+};
 
 /// Publish packages with their attestations
 ///
@@ -91,8 +97,8 @@ impl PublishArgs {
         printer: &Printer,
     ) -> Result<Status, Error> {
         if self.execute {
-            return Err(live_is_not_available(
-                "publish --execute",
+            return Err(pipeline::live_is_not_available(
+                "publish",
                 self.to.as_deref(),
                 workspace,
             ));

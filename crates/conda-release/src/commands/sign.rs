@@ -8,12 +8,14 @@ use conda_attest::{PackageFile, SignOptions};
 use release_manifest::{Mode, Progress};
 use serde::Serialize;
 
-use super::{
-    policy::TrustArgs,
-    release::{Rehearsal, check, ended, live_is_not_available, show},
-};
+use super::policy::TrustArgs;
 use crate::{
-    error::Error, exit::Status, output::OutputLock, pipeline, printer::Printer,
+    error::Error,
+    exit::Status,
+    output::OutputLock,
+    pipeline,
+    printer::Printer,
+    rehearsal::{Rehearsal, check, ended, show},
     workspace::Workspace,
 };
 
@@ -77,7 +79,7 @@ impl SignArgs {
         printer: &Printer,
     ) -> Result<Status, Error> {
         if self.execute {
-            return Err(live_is_not_available("sign --execute", None, workspace));
+            return Err(pipeline::live_is_not_available("sign", None, workspace));
         }
         if self.identity_token.is_some() {
             return Err(Error::NotAvailable {

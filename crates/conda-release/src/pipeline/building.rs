@@ -1,11 +1,6 @@
 //! Building and testing in the worker; every event becomes a record and a line.
 
-use std::{
-    collections::BTreeSet,
-    io,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeSet, io, time::Duration};
 
 use cep27::Subdir;
 use conda_recipes::{
@@ -15,7 +10,7 @@ use conda_recipes::{
 use fs_err as fs;
 use release_manifest::{Event, PackageError, PackageKey, Phase, Progress};
 
-use super::{Planning, planning::count};
+use super::{Planning, planning::count, records::Records};
 use crate::{
     error::{Error, Shown},
     foreign::harmless,
@@ -48,33 +43,26 @@ pub(crate) async fn build(
         test: test.clone(),
     };
     let total = build.len() * 2 + test.len();
-    let (result, failed) = {
-        let lines = Lines {
-            state: Mutex::new(State {
-                release,
-                failed: None,
-            }),
-            activity: Activity::start(printer, "Building", total),
-            printer,
-        };
-        let result = worker.build(request, &lines).await;
-        let state = lines
-            .state
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner);
-        (result, state.failed)
+    let lines = Lines {
+        records: Records::new(release),
+        activity: Activity::start(printer, "Building", total),
+        printer,
     };
+    let result = worker.build(request, &lines).await;
+    let Lines {
+        records, activity, ..
+    } = lines;
+    drop(activity);
+    let recorded = records.end();
     for leftover in end_leftovers() {
         printer.warning(&format!(
             "a build or test left process {} (`{}`) running: ended it",
             leftover.pid, leftover.command
         ));
     }
+    recorded?;
     result?;
-    match failed {
-        Some(error) => Err(error),
-        None => release.compact(),
-    }
+    release.compact()
 }
 
 /// The packages to build, and those that are built and not tested.
@@ -122,35 +110,23 @@ fn holds_others(release: &Release) -> Result<bool, Error> {
 
 /// Turns events of the worker into records and lines.
 struct Lines<'a> {
-    state: Mutex<State<'a>>,
+    records: Records<'a>,
     activity: Activity,
     printer: &'a Printer,
 }
 
-struct State<'a> {
-    release: &'a mut Release,
-    /// The first record that could not be written: the run ends with it.
-    failed: Option<Error>,
-}
-
 impl Lines<'_> {
     fn record(&self, package: &PackageKey, event: Event) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.failed.is_none() {
-            state.failed = state.release.record(package, event).err();
-        }
+        self.records.record(package, |_| Ok(event));
     }
 
     /// Records a failure at the step that it kept the package from: a package whose contents are
     /// not as its tests want them was never built, as far as the release is concerned.
     fn failed(&self, package: &PackageKey, mut error: PackageError) {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let progress = state
-            .release
-            .manifest()
-            .package(package)
-            .map(|package| package.progress);
-        drop(state);
+        let progress = self.records.read(|release| {
+            let package = release.manifest().package(package);
+            package.map(|package| package.progress)
+        });
         if progress == Some(Progress::Planned) {
             error.phase = Phase::Build;
         }
@@ -237,9 +213,9 @@ impl Reporter for Lines<'_> {
                         .error(&format!("             │ {}", harmless(line)));
                 }
                 if let Some(log) = &log {
-                    let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-                    let path = log.under(state.release.folder().path());
-                    drop(state);
+                    let path = self
+                        .records
+                        .read(|release| log.under(release.folder().path()));
                     self.printer
                         .error(&format!("             full log: {}", path.display()));
                 }

@@ -8,16 +8,17 @@ mod checking;
 mod outcome;
 mod planning;
 mod publishing;
+mod records;
 mod signing;
 mod summary;
 mod worker;
 
-pub use planning::BuildFlags;
+pub use planning::{BuildFlags, PlanFlags};
 
 pub(crate) use building::build;
 pub(crate) use checking::{check, hash};
 pub(crate) use outcome::outcome;
-pub(crate) use planning::{Change, Planning, plan_table};
+pub(crate) use planning::{Change, Planning, live_is_not_available, plan_table};
 pub(crate) use publishing::{line, publish, upload};
 pub(crate) use signing::{
     REHEARSAL_TRUST, rehearsal_identity, rehearsal_trust, sign, with_sandbox,

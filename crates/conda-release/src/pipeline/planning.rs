@@ -21,6 +21,58 @@ use crate::{
     workspace::{Workspace, tool},
 };
 
+/// What the commands that plan have in common.
+#[derive(Args, Clone, Debug)]
+pub struct PlanFlags {
+    /// Recipe files, folders or globs; those of the configuration by default
+    #[arg(value_name = "RECIPE")]
+    recipes: Vec<PathBuf>,
+
+    /// The channel to publish to
+    #[arg(long, value_name = "URL", env = "CONDA_RELEASE_CHANNEL")]
+    to: Option<String>,
+
+    /// For real: with the channel's packages, its identity and its trust, instead of a rehearsal
+    #[arg(short = 'x', long)]
+    execute: bool,
+
+    /// How to build
+    #[command(flatten)]
+    build: BuildFlags,
+}
+
+impl PlanFlags {
+    /// Whether they ask for a rehearsal, which is what this version does.
+    ///
+    /// # Errors
+    /// They ask for a live release.
+    pub(crate) fn only_rehearsal(&self, command: &str, workspace: &Workspace) -> Result<(), Error> {
+        match self.execute {
+            true => Err(live_is_not_available(
+                command,
+                self.to.as_deref(),
+                workspace,
+            )),
+            false => Ok(()),
+        }
+    }
+}
+
+/// What `--execute` answers in this version.
+pub(crate) fn live_is_not_available(
+    command: &str,
+    to: Option<&str>,
+    workspace: &Workspace,
+) -> Error {
+    Error::NotAvailable {
+        what: format!("`{command} --execute`"),
+        target: workspace
+            .channel(to)
+            .unwrap_or_else(|| "this version".to_owned()),
+        instead: "leave --execute out for a rehearsal, which does all of it on this machine",
+    }
+}
+
 /// What the command line says of building; it wins over `[build]` of the configuration.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Build options")]
@@ -103,17 +155,12 @@ impl Planning {
     ///
     /// # Errors
     /// A pattern without recipe, a Cargo workspace that `cargo metadata` refuses, a channel that is none.
-    pub(crate) fn new(
-        workspace: &Workspace,
-        recipes: &[PathBuf],
-        to: Option<&str>,
-        flags: &BuildFlags,
-        mode: Mode,
-    ) -> Result<Self, Error> {
+    pub(crate) fn new(workspace: &Workspace, flags: &PlanFlags, mode: Mode) -> Result<Self, Error> {
         let config = workspace.config();
         let checkout = workspace.checkout();
-        let recipes = conda_recipes::find(workspace.root(), &workspace.recipe_patterns(recipes))?;
-        let channel = workspace.channel(to);
+        let recipes =
+            conda_recipes::find(workspace.root(), &workspace.recipe_patterns(&flags.recipes))?;
+        let channel = workspace.channel(flags.to.as_deref());
         let request = PlanRequest {
             root: workspace.root().to_owned(),
             output: workspace.folder(mode).path().to_owned(),
@@ -122,7 +169,7 @@ impl Planning {
             target_channel: workspace.rehearsed_channel(channel.as_deref())?,
             channel,
             timestamp: 0,
-            options: flags.over(&config.build),
+            options: flags.build.over(&config.build),
             cargo: conda_recipes::cargo_context(workspace.root(), &config.package, &recipes)?,
             tool: tool(),
             recipes,

@@ -1,10 +1,6 @@
 //! Attesting packages under one certificate, and verifying each attestation at once.
 
-use std::{
-    path::Path,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
 use conda_attest::{
     ActionsEndpoint, Event as SignEvent, PackageFile, Policy, Reporter, SignOptions, Signed, Trust,
@@ -14,7 +10,7 @@ use release_manifest::{
 };
 use sigstore_sandbox::{Claims, Options, Sandbox};
 
-use super::outcome::ready;
+use super::{outcome::ready, records::Records};
 use crate::{
     error::Error,
     output::OutputFolder,
@@ -113,23 +109,14 @@ pub(crate) async fn sign(
         release.compact()?;
         let activity = Activity::start(printer, "Attesting", packages.len());
         let lines = Lines {
-            state: Mutex::new(State {
-                release,
-                failed: None,
-            }),
+            records: Records::new(release),
             activity,
             printer,
         };
         let result = conda_attest::sign(trust, identity, packages, &options, &lines).await;
-        let state = lines
-            .state
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner);
+        lines.records.end()?;
         result?;
-        match state.failed {
-            Some(error) => Err(error),
-            None => state.release.compact(),
-        }
+        release.compact()
     })
     .await
 }
@@ -147,26 +134,9 @@ fn package_file(release: &Release, key: &PackageKey) -> Option<PackageFile> {
 
 /// Turns events of the signer into records and lines.
 struct Lines<'a> {
-    state: Mutex<State<'a>>,
+    records: Records<'a>,
     activity: Activity,
     printer: &'a Printer,
-}
-
-struct State<'a> {
-    release: &'a mut Release,
-    /// The first record that could not be written: the run ends with it.
-    failed: Option<Error>,
-}
-
-impl Lines<'_> {
-    fn record(&self, package: &PackageKey, event: impl FnOnce(&Release) -> Result<Event, Error>) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.failed.is_none() {
-            state.failed = event(state.release)
-                .and_then(|event| state.release.record(package, event))
-                .err();
-        }
-    }
 }
 
 impl Reporter for Lines<'_> {
@@ -208,7 +178,7 @@ impl Reporter for Lines<'_> {
                 let taken = duration(Duration::from_millis(milliseconds));
                 self.printer
                     .status("Attested", &format!("{package} in {taken}{index}"));
-                self.record(&package, |release| {
+                self.records.record(&package, |release| {
                     let attestation = attestation(release, &signed)?;
                     Ok(Event::Attested {
                         attestation,
@@ -230,7 +200,8 @@ impl Reporter for Lines<'_> {
                     message,
                     log: None,
                 };
-                self.record(&package, |_| Ok(Event::Failed { error }));
+                self.records
+                    .record(&package, |_| Ok(Event::Failed { error }));
             }
             _ => {}
         }
