@@ -13,6 +13,8 @@ use crate::{
     printer::{ColorChoice, OutputFormat, Verbosity},
 };
 
+pub use crate::pipeline::{BuildFlags, PlanFlags};
+
 /// From conda recipes to a published channel in which every package carries an attestation that anyone can verify.
 #[derive(Debug, Parser)]
 #[command(

@@ -1,6 +1,6 @@
 //! What goes wrong, and how it is shown: a message, its causes, an excerpt, and a hint that names the fix.
 
-use std::{error::Error as _, fmt, io, ops::Range, path::PathBuf};
+use std::{fmt, io, ops::Range, path::PathBuf};
 
 use miette::{
     Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode,
@@ -288,9 +288,7 @@ impl Error {
         if let Self::Recipes(error) = self {
             return conda_recipes::Failure::from(error).causes;
         }
-        std::iter::successors(self.source(), |error| (*error).source())
-            .map(ToString::to_string)
-            .collect()
+        causes(self).map(ToString::to_string).collect()
     }
 
     /// The error as one JSON document.
@@ -335,6 +333,17 @@ fn publish_status(error: &conda_publish::Error) -> Status {
         | Error::NotAFolder { .. } => Status::Preflight,
         _ => Status::Publish,
     }
+}
+
+/// An error and everything that led to it in one line: `cannot write …: no space left on device`.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    causes(error).fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
+}
+
+fn causes<'a>(
+    error: &'a dyn std::error::Error,
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(error.source(), |cause| (*cause).source())
 }
 
 #[derive(Serialize)]

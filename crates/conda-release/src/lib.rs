@@ -8,7 +8,7 @@
 //! }
 //! ```
 //!
-//! The phases of a release stand in [`pipeline`]; what they do is done by the crates below. This
+//! The phases of a release stand in `pipeline`; what they do is done by the crates below. This
 //! crate decides what to say of it, and where.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
@@ -21,7 +21,7 @@ pub mod exit;
 mod foreign;
 mod interrupt;
 mod output;
-pub mod pipeline;
+mod pipeline;
 pub mod printer;
 mod progress;
 mod rehearsal;

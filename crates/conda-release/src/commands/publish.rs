@@ -16,7 +16,7 @@ use super::{
     verify::beside,
 };
 use crate::{
-    error::Error,
+    error::{Error, with_causes},
     exit::Status,
     pipeline,
     printer::Printer,
@@ -295,8 +295,12 @@ async fn put(to: &Path, uploads: Vec<Upload>, printer: &Printer) -> Result<Statu
                 }
             }
             Err(error) => {
-                printer.failure("Failed", &format!("{} to publish: {error}", upload.package));
-                let error = Some(error.to_string());
+                let message = with_causes(&error);
+                printer.failure(
+                    "Failed",
+                    &format!("{} to publish: {message}", upload.package),
+                );
+                let error = Some(message);
                 Entry {
                     package: upload.package,
                     url: None,

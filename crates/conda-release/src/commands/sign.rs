@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::policy::TrustArgs;
 use crate::{
-    error::Error,
+    error::{Error, with_causes},
     exit::Status,
     output::OutputLock,
     pipeline,
@@ -142,8 +142,9 @@ impl SignArgs {
                     (Some(signed.bundle), None)
                 }
                 Err(error) => {
-                    printer.failure("Failed", &format!("{shown}: {error}"));
-                    (None, Some(error.to_string()))
+                    let message = with_causes(&error);
+                    printer.failure("Failed", &format!("{shown}: {message}"));
+                    (None, Some(message))
                 }
             };
             report.packages.push(Entry {

@@ -1,6 +1,6 @@
 //! The phases of a release, in their order: plan, check what an earlier run left, build, sign, publish.
 //!
-//! Each phase takes the [`Release`](crate::release::Release) as the earlier ones left it, records every step, and
+//! Each phase takes the `Release` as the earlier ones left it, records every step, and
 //! decides nothing that the plan decides.
 
 mod building;

@@ -12,7 +12,7 @@ use release_manifest::{
 
 use super::outcome::ready;
 use crate::{
-    error::Error,
+    error::{Error, with_causes},
     printer::{Printer, duration},
     progress::Activity,
     release::{Release, now},
@@ -90,11 +90,15 @@ async fn place(
                 );
             }
             Err(error) => {
-                printer.failure("Failed", &format!("{key} to publish: {error}"));
+                let message = with_causes(&error);
+                printer.failure("Failed", &format!("{key} to publish: {message}"));
+                if let Some(help) = error.help() {
+                    printer.note(&format!("{:>12} {help}", "help:"));
+                }
                 let error = PackageError {
                     phase: Phase::Publish,
                     code: error.code().to_owned(),
-                    message: error.to_string(),
+                    message,
                     log: None,
                 };
                 release.record(key, Event::Failed { error })?;
