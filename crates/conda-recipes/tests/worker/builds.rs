@@ -183,15 +183,20 @@ pub(crate) fn a_failing_script_shows_its_end_and_blocks_only_what_needs_it() {
     );
 }
 
-pub(crate) fn a_package_that_fails_its_test_is_set_aside() {
-    let workspace = Workspace::new();
+pub(crate) fn a_package_that_fails_its_test_is_set_aside_and_not_built_upon() {
+    let mut workspace = Workspace::new();
+    workspace.options.jobs = jobs(1);
+    workspace.script("app", MAKES_IT, "requirements:\n  host:\n    - it\n");
     workspace.script(
         "it",
         MAKES_IT,
         "tests:\n  - script:\n      - echo the test is unhappy\n      - exit 1\n",
     );
     let run = workspace.build();
-    assert_eq!(run.ends(), ["built it", "failed it: test_failed"]);
+    assert_eq!(
+        run.ends(),
+        ["built it", "failed it: test_failed", "blocked app by it"]
+    );
     assert!(
         run.failure("it")
             .1

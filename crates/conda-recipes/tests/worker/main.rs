@@ -38,7 +38,7 @@ fn main() -> ExitCode {
             two_runs_give_the_same_bytes,
             cores_are_shared_out_to_scripts,
             a_failing_script_shows_its_end_and_blocks_only_what_needs_it,
-            a_package_that_fails_its_test_is_set_aside,
+            a_package_that_fails_its_test_is_set_aside_and_not_built_upon,
             a_package_without_its_contents_is_set_aside,
             tests_that_do_not_run_are_seen,
             chatty_parallel_builds_keep_their_logs,
