@@ -81,10 +81,15 @@ impl ReleaseArgs {
                     printer.note(&format!("\n{steps}"));
                 }
             }
-            _ => printer.failure(
-                "Unfinished",
-                &format!("{ended}; the same command continues"),
-            ),
+            status => {
+                // What did not fail waits for what did: it is released together.
+                let others = match status == Status::Build && !self.keep_going {
+                    true => "; --keep-going releases the others",
+                    false => "",
+                };
+                let next = format!("{ended}; the same command continues{others}");
+                printer.failure("Unfinished", &next);
+            }
         }
         Ok(status)
     }
