@@ -9,6 +9,7 @@ use std::{
 use cep27::Sha256;
 use conda_attest::{Policy, Trust, Verifier};
 use conda_publish::FileChannel;
+use rayon::prelude::*;
 use release_manifest::{Event, Package, Progress};
 use sha2::Digest as _;
 use url::Url;
@@ -38,7 +39,7 @@ pub(crate) fn check(
     };
     let packages = release.manifest().packages();
     let returned: Vec<_> = packages
-        .iter()
+        .par_iter()
         .filter_map(|package| {
             checks
                 .holds(package)
