@@ -11,7 +11,8 @@ impl Manifest {
     pub fn entry(&self, at: Timestamp, package: PackageKey, event: Event) -> JournalEntry {
         JournalEntry {
             schema_version: SchemaVersion,
-            sequence: self.sequence + 1,
+            // Only a forged number is the last one: then applying the entry is an error.
+            sequence: self.sequence.saturating_add(1),
             at,
             plan_digest: self.plan_digest,
             package,
