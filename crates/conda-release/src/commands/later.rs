@@ -8,8 +8,12 @@ use crate::error::Error;
 #[derive(Args, Debug)]
 pub struct LaterArgs {
     /// Ignored
-    #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(hide = true)]
     rest: Vec<String>,
+
+    /// Ignored
+    #[arg(long, hide = true)]
+    check: bool,
 }
 
 impl LaterArgs {

@@ -300,6 +300,9 @@ async fn put(to: &Path, uploads: Vec<Upload>, printer: &Printer) -> Result<Statu
                     "Failed",
                     &format!("{} to publish: {message}", upload.package),
                 );
+                if let Some(help) = error.help() {
+                    printer.note(&format!("{:>12} {help}", "help:"));
+                }
                 let error = Some(message);
                 Entry {
                     package: upload.package,

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use cep27::Rule;
 use clap::Args;
 use conda_attest::{Outcome, Package, Policy, Trust, Verdict, Verifier, bundles_in, read_bundle};
 use conda_publish::ChannelReader;
@@ -14,7 +15,7 @@ use serde::Serialize;
 
 use super::policy::{PolicyArgs, TrustArgs};
 use crate::{
-    error::Error,
+    error::{Error, with_causes},
     exit::Status,
     foreign::harmless,
     printer::{OutputFormat, Printer},
@@ -85,14 +86,16 @@ struct Entry {
 
 impl Entry {
     /// A package whose attestations break the rules of CEP-27 and are good otherwise is that
-    /// rather than unverified.
+    /// rather than unverified. An attestation of something else (rule 8) is no attestation of it.
     fn status(&self) -> Status {
         let only_breaks_rules = |verdict: &Verdict| {
             let mut failed = verdict
                 .checks
                 .iter()
                 .filter(|check| matches!(check.result, Outcome::Failed { .. }));
-            !verdict.violations.is_empty() && failed.all(|check| check.code == "statement")
+            let mut violations = verdict.violations.iter();
+            violations.any(|violation| violation.rule != Rule::Match)
+                && failed.all(|check| check.code == "statement")
         };
         match self.verified {
             true => Status::Done,
@@ -173,15 +176,24 @@ fn subjects_of(target: &str, given: Option<&[Vec<u8>]>) -> Result<Vec<Subject>, 
         return of_manifest(path);
     }
     let package = Package::at(path)?;
+    std::fs::metadata(path).map_err(Error::output("read", path))?;
     let bundles = match given {
         Some(given) => Ok(about(&package, given)),
-        None => bundles_at(&beside(path)).map_err(|error| error.to_string()),
+        None => bundles_at(&beside(path)),
     };
     Ok(vec![Subject { package, bundles }])
 }
 
-fn bundles_at(file: &Path) -> Result<Vec<Vec<u8>>, Error> {
-    Ok(bundles_in(&read_bundle(file)?)?)
+/// The bundles of a file, or why there are none.
+fn bundles_at(file: &Path) -> Result<Vec<Vec<u8>>, String> {
+    if let Ok(false) = file.try_exists() {
+        return Err(format!(
+            "no attestation: `{}` does not exist; --bundle names another file",
+            file.display()
+        ));
+    }
+    let bytes = read_bundle(file).map_err(|error| with_causes(&error))?;
+    bundles_in(&bytes).map_err(|error| format!("`{}`: {error}", file.display()))
 }
 
 /// The packages of a channel, as clients find them: through repodata and the hashed sidecar (CEP-50).
