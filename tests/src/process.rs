@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    io::Write as _,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
 };
@@ -32,6 +33,19 @@ impl Output {
         output.into()
     }
 
+    pub(crate) fn of_input(mut command: Command, input: &[u8]) -> Self {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        stdin.write_all(input).expect("it reads");
+        drop(stdin);
+        child.wait_with_output().expect("it ends").into()
+    }
+
     /// Asserts how it ended, showing what it said if it ended otherwise.
     #[track_caller]
     pub fn ends(self, status: i32) -> Self {
@@ -46,7 +60,7 @@ impl Output {
         self
     }
 
-    /// Whether stderr contains `text`, however its lines were wrapped.
+    /// Whether stderr contains `text`, however its lines, and words longer than a line, were wrapped.
     pub fn mentions(&self, text: &str) -> bool {
         unwrapped(&self.stderr).contains(&unwrapped(text))
     }
@@ -61,12 +75,11 @@ impl Output {
     }
 }
 
-/// The text without the line breaks, indents and margins that a terminal's width makes.
+/// The text without white space and the margin that a terminal's width makes.
 fn unwrapped(text: &str) -> String {
-    text.split(|c: char| c.is_whitespace() || c == '│')
-        .filter(|word| !word.is_empty())
-        .collect::<Vec<_>>()
-        .join(" ")
+    text.chars()
+        .filter(|c| !c.is_whitespace() && *c != '│')
+        .collect()
 }
 
 impl From<std::process::Output> for Output {

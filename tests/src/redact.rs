@@ -11,6 +11,7 @@ pub fn redact(text: &str, folder: &Path) -> String {
         (regex_of(&folder), "[FOLDER]"),
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ".to_owned(), "[INSTANT]"),
         (r"\b[0-9a-f]{64}\b".to_owned(), "[SHA256]"),
+        (r"\b[0-9a-f]{12}\b".to_owned(), "[SHA256…]"),
         (r"\b[0-9a-f]{40}\b".to_owned(), "[COMMIT]"),
         (
             r"\b\d+ min \d+ s\b|\b\d+\.\d s\b|\b\d+ ms\b".to_owned(),

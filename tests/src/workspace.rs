@@ -165,6 +165,15 @@ impl Workspace {
         Output::of(self.command(args))
     }
 
+    /// Runs the program with `input` on its standard input.
+    pub fn run_with_input<S: AsRef<OsStr>>(
+        &self,
+        args: impl IntoIterator<Item = S>,
+        input: &[u8],
+    ) -> Output {
+        Output::of_input(self.command(args), input)
+    }
+
     /// Runs a changed command (see [`Workspace::command`]) to its end.
     pub fn run_command(&self, command: Command) -> Output {
         Output::of(command)

@@ -1,16 +1,260 @@
-//! `release`: from recipes to a published channel.
+//! `release`: from recipes to a published channel, at once and step by step.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+use std::collections::BTreeSet;
+
 use end_to_end::{Workspace, repodata};
+use insta::assert_snapshot;
+use release_manifest::{Plan, Progress};
 
 #[test]
 fn a_committed_workspace_is_released_in_one_command() {
     let workspace = Workspace::with_two_packages();
     let output = workspace.run(["release"]).ends(0);
-    for package in ["noarch/first-1.0.0", "noarch/second-1.0.0"] {
-        assert!(output.stdout.contains(package), "{output}");
-    }
+    let packages = workspace.packages_in("target/conda-release/rehearsal/packages");
+    assert_eq!(packages.len(), 2, "{output}");
+    let manifest = workspace.manifest();
     let channel = repodata(&workspace.rehearsal("channel"), "noarch");
-    assert_eq!(channel["packages.conda"].as_object().unwrap().len(), 2);
+    for package in manifest.packages() {
+        assert_eq!(package.progress, Progress::Published);
+        let file = package.file.as_str();
+        let bundle = workspace.rehearsal(format!("packages/noarch/{file}.sigstore.json"));
+        assert!(bundle.is_file(), "{}", bundle.display());
+        // What clients find: the record leads to the sidecar by the sidecar's own hash (CEP-50).
+        let record = &channel["packages.conda"][file];
+        assert_eq!(record["sha256"], package.sha256.unwrap().to_string());
+        let sidecar = record["attestations_sha256"].as_str().unwrap();
+        assert_eq!(
+            package
+                .published
+                .as_ref()
+                .unwrap()
+                .sidecar_sha256
+                .unwrap()
+                .to_string(),
+            sidecar
+        );
+        let served = workspace.rehearsal(format!("channel/noarch/{file}.sigs.{sidecar}"));
+        assert!(served.is_file(), "{}", served.display());
+    }
+    let second = &manifest.packages()[1];
+    assert_eq!(second.depends_on, [manifest.packages()[0].key()]);
+}
+
+#[test]
+fn a_release_says_what_it_does_and_what_can_be_done_next() {
+    let workspace = Workspace::with_one_package();
+    workspace.commit();
+    let output = workspace.run(["release"]).ends(0);
+    assert_snapshot!("what_happens", workspace.redact(&output.stderr));
+    assert_snapshot!("the_closing_table", workspace.redact(&output.stdout));
+}
+
+#[test]
+fn the_verify_commands_that_a_release_suggests_work_as_they_stand() {
+    let workspace = Workspace::with_two_packages();
+    let output = workspace.run(["release"]).ends(0);
+    let suggested: Vec<Vec<&str>> = output
+        .stderr
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("conda-release "))
+        .map(|args| args.split(' ').collect())
+        .collect();
+    assert_eq!(suggested.len(), 3, "{output}");
+    for args in suggested {
+        workspace.run(args).ends(0);
+    }
+}
+
+#[test]
+fn quiet_leaves_only_the_result() {
+    let workspace = Workspace::with_one_package();
+    let output = workspace.run(["release", "--quiet"]).ends(0);
+    assert_eq!(output.stderr, "");
+    assert!(output.stdout.starts_with("PACKAGE"), "{output}");
+}
+
+#[test]
+fn packages_are_tested_before_they_are_signed() {
+    let workspace = Workspace::new();
+    let test = "tests:\n  - script:\n      - test -f $PREFIX/share/one.txt\n";
+    let install = "mkdir -p $PREFIX/share && touch $PREFIX/share/one.txt";
+    workspace.script("one", &[install], test).commit();
+    let output = workspace.run(["release"]).ends(0);
+    let place = |verb: &str| {
+        output
+            .stderr
+            .lines()
+            .position(|line| line.trim_start().starts_with(verb))
+            .unwrap_or_else(|| panic!("no {verb} in {output}"))
+    };
+    let order = ["Built", "Tested", "Identity", "Attested", "Published"].map(place);
+    assert!(order.is_sorted(), "{output}");
+}
+
+#[test]
+fn a_plan_shows_packages_in_the_order_of_building_and_builds_nothing() {
+    let workspace = Workspace::new();
+    // By name `above` would come first; it builds upon `base`.
+    workspace
+        .script("above", &["true"], "requirements:\n  host:\n    - base\n")
+        .package("base")
+        .script("skipped", &["true"], "")
+        .write(
+            "recipes/skipped/recipe.yaml",
+            "package:\n  name: skipped\n  version: 1.0.0\nbuild:\n  noarch: generic\n  skip:\n    - true\n",
+        )
+        .commit();
+    let output = workspace.run(["plan"]).ends(0);
+    assert_snapshot!(workspace.redact(&output.stdout));
+    for made in [
+        "packages/noarch",
+        "channel",
+        "sandbox",
+        "plan.json",
+        "release-manifest.json",
+    ] {
+        assert!(!workspace.rehearsal(made).exists(), "{made} was made");
+    }
+}
+
+#[test]
+fn a_plan_as_json_is_one_by_its_schema() {
+    let workspace = Workspace::with_two_packages();
+    let output = workspace.run(["plan", "--output-format", "json"]).ends(0);
+    let schema = workspace.run(["schema", "plan"]).ends(0).stdout;
+    let schema = jsonschema::validator_for(&serde_json::from_str(&schema).unwrap()).unwrap();
+    let errors: Vec<String> = schema
+        .iter_errors(&output.json())
+        .map(|error| error.to_string())
+        .collect();
+    assert!(errors.is_empty(), "{errors:#?}");
+    Plan::from_json(output.stdout.as_bytes()).unwrap();
+}
+
+#[test]
+fn a_plan_tells_new_changed_and_unchanged_packages_apart() {
+    let workspace = Workspace::with_two_packages();
+    workspace.run(["build"]).ends(0);
+    workspace
+        .script(
+            "second",
+            &["mkdir -p $PREFIX/share && touch $PREFIX/share/s.txt"],
+            "",
+        )
+        .package("third")
+        .commit();
+    let output = workspace.run(["plan"]).ends(0);
+    let state = |package: &str| {
+        let row = output.stdout.lines().find(|line| line.contains(package));
+        row.and_then(|row| row.split_whitespace().last())
+            .unwrap_or_default()
+    };
+    let states = ["noarch/first", "noarch/second", "noarch/third"].map(state);
+    assert_eq!(states, ["unchanged", "changed", "new"], "{output}");
+}
+
+#[test]
+fn recipes_on_the_command_line_replace_the_configured_ones() {
+    let workspace = Workspace::new();
+    workspace.package("one").package("two").commit();
+    workspace.run(["build", "recipes/two"]).ends(0);
+    let names: BTreeSet<String> = workspace
+        .manifest()
+        .packages()
+        .iter()
+        .map(|package| package.file.name().to_owned())
+        .collect();
+    assert_eq!(names, BTreeSet::from(["two".to_owned()]));
+}
+
+#[test]
+fn building_needs_no_identity_and_signing_and_publishing_continue_it() {
+    let workspace = Workspace::with_two_packages();
+    let progress = || {
+        let manifest = workspace.manifest();
+        let all: BTreeSet<_> = manifest
+            .packages()
+            .iter()
+            .map(|package| package.progress)
+            .collect();
+        all.into_iter().collect::<Vec<_>>()
+    };
+
+    workspace.run(["build"]).ends(0);
+    assert_eq!(progress(), [Progress::Tested]);
+    assert!(
+        !workspace.rehearsal("sandbox").exists(),
+        "a build made a Sigstore"
+    );
+
+    workspace.run(["sign"]).ends(0);
+    assert_eq!(progress(), [Progress::Attested]);
+    assert_eq!(
+        workspace.packages_in("target/conda-release/rehearsal/channel"),
+        [""; 0]
+    );
+
+    workspace.run(["publish"]).ends(0);
+    assert_eq!(progress(), [Progress::Published]);
+    assert_eq!(
+        workspace
+            .packages_in("target/conda-release/rehearsal/channel")
+            .len(),
+        2
+    );
+}
+
+#[test]
+fn a_rehearsal_attests_the_channel_that_is_configured() {
+    let workspace = Workspace::with_one_package();
+    workspace
+        .config("channel = \"https://prefix.dev/acme\"\n")
+        .commit();
+    workspace.run(["release"]).ends(0);
+    assert_eq!(
+        workspace.manifest().target_channel.as_str(),
+        "https://prefix.dev/acme"
+    );
+    let package = workspace
+        .packages_in("target/conda-release/rehearsal/packages")
+        .remove(0);
+    let package = workspace.rehearsal(format!("packages/noarch/{package}"));
+    let inspected = workspace
+        .run(["inspect".as_ref(), package.as_os_str()])
+        .ends(0);
+    assert!(
+        inspected.stdout.contains("https://prefix.dev/acme"),
+        "{inspected}"
+    );
+}
+
+#[test]
+fn a_workspace_outside_git_is_released_too() {
+    let workspace = Workspace::plain();
+    workspace.package("one");
+    workspace.run(["release"]).ends(0);
+    let source = workspace.manifest().source;
+    assert_eq!((source.commit, source.repository), (None, None));
+}
+
+#[test]
+fn a_live_release_is_not_available_and_says_so_before_anything_starts() {
+    let workspace = Workspace::with_one_package();
+    for args in [
+        &["release", "-x"][..],
+        &["release", "--execute", "--to", "https://prefix.dev/acme"],
+        &["plan", "-x"],
+        &["build", "-x"],
+        &["sign", "-x"],
+        &["publish", "-x"],
+    ] {
+        workspace
+            .run(args)
+            .ends(3)
+            .says("--execute` is not available for")
+            .says("leave --execute out for a rehearsal");
+    }
+    assert!(!workspace.path("target").exists());
 }
