@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use end_to_end::{Gate, REHEARSAL, Workspace};
+use end_to_end::{Gate, Output, REHEARSAL, Workspace};
 use fs_err as fs;
 
 #[test]
@@ -49,6 +49,41 @@ fn planning_changes_neither_packages_nor_channel() {
     for (path, footprint) in after {
         assert_eq!(before.get(&path), Some(&footprint), "{}", path.display());
     }
+}
+
+/// As cargo does, when it rebuilds an `xtask` that is at work.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_program_whose_file_is_replaced_ends_what_it_began() {
+    let workspace = Workspace::with_one_package();
+    let program = workspace.beside("program");
+    fs::copy(end_to_end::program(), &program).unwrap();
+    // While a lock is held, the worker that plans waits.
+    let lock = workspace.write(format!("{REHEARSAL}/worker.lock"), "");
+    let lock = std::fs::File::open(lock.rehearsal("worker.lock")).unwrap();
+    lock.lock().unwrap();
+    let inside = workspace.command(["release"]);
+    let mut command = Command::new(&program);
+    command
+        .args(inside.get_args())
+        .current_dir(workspace.root())
+        .env_clear()
+        .envs(
+            inside
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut running = command.spawn().unwrap();
+    while workspace.processes().len() < 2 && running.try_wait().unwrap().is_none() {
+        std::thread::yield_now();
+    }
+    fs::remove_file(&program).unwrap();
+    lock.unlock().unwrap();
+    let output: Output = running.wait_with_output().unwrap().into();
+    output.ends(0);
+    workspace.assert_sound();
 }
 
 /// In a network namespace of its own there is loopback, and no way out of it.
