@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use end_to_end::{Gate, Mount, Output, Workspace, in_namespace, repodata};
 use fs_err as fs;
 use insta::assert_snapshot;
-use release_manifest::{Mode, Progress};
+use release_manifest::{Mode, Phase, Progress};
 use serde_json::Value;
 
 /// Runs a command that cannot do what it should, for a person and for a script: it ends with `status`, prints
@@ -308,30 +308,31 @@ mod builds {
     fn a_failing_package_test_keeps_the_package_to_look_at() {
         let workspace = Workspace::new();
         let install = "mkdir -p $PREFIX/share && touch $PREFIX/share/one.txt";
-        workspace
-            .script(
-                "one",
-                &[install],
-                "tests:\n  - script:\n      - echo tested it\n      - false\n",
-            )
-            .commit();
-        let output = workspace
-            .run(["release"])
-            .ends(4)
-            .says("a test of `one-1.0.0-h4616a5c_0.conda` failed")
-            .says("│ tested it")
-            .says("the package is kept as");
-        assert_eq!(
-            workspace
-                .packages_in("target/conda-release/rehearsal/broken")
-                .len(),
-            1,
-            "{output}"
-        );
-        assert_eq!(
-            workspace.packages_in("target/conda-release/rehearsal/packages"),
-            [""; 0]
-        );
+        let test = "tests:\n  - script:\n      - echo tested it\n      - false\n";
+        workspace.script("one", &[install], test).commit();
+        let broken = workspace.rehearsal("broken/noarch/one-1.0.0-h4616a5c_0.conda");
+        // The same again is told the same: what failed is built and tested anew.
+        for _ in 0..2 {
+            let output = workspace
+                .run(["release"])
+                .ends(4)
+                .says("a test of `one-1.0.0-h4616a5c_0.conda` failed")
+                .says("│ tested it")
+                .says(&format!("the package is kept as `{}`", broken.display()));
+            assert!(!output.mentions("warning"), "{output}");
+            assert!(broken.is_file());
+            assert_eq!(
+                workspace.packages_in("target/conda-release/rehearsal/packages"),
+                [""; 0]
+            );
+            let manifest = workspace.manifest();
+            let package = &manifest.packages()[0];
+            let error = package.error.as_ref().unwrap();
+            assert_eq!(
+                (package.progress, error.phase),
+                (Progress::Planned, Phase::Test)
+            );
+        }
 
         workspace.package("one").commit();
         workspace.run(["release"]).ends(0);
@@ -545,21 +546,40 @@ mod places {
     }
 
     #[test]
-    fn a_full_disk_while_publishing_leaves_the_channel_as_it_was() {
+    fn a_full_disk_while_publishing_shows_clients_nothing_half_done_and_is_continued() {
         let (workspace, _) = released();
         let channel: PathBuf = workspace.beside("channel");
         fs::create_dir(&channel).unwrap();
         let path = channel.to_str().unwrap();
         let command = workspace.command(["publish", "--to", path]);
-        // Room for the channel's own files, and not for the package with its attestation.
+        // Room for the channel's own files, and not for the package with its attestations.
         let mounts = [Mount::Small(channel.clone(), 24 << 10)];
-        let Some(output) =
-            in_namespace(&command, &mounts, &format!("find '{path}' -name '*.conda'"))
-        else {
+        let after = format!(
+            "cat '{path}/noarch/repodata.json'; mount -o remount,size=1m '{path}' \\
+             && '{}' publish --to '{path}' && cat '{path}/noarch/repodata.json'",
+            end_to_end::program().display()
+        );
+        let Some(output) = in_namespace(&command, &mounts, &after) else {
             return;
         };
-        assert_eq!(output.status, Some(8), "{output}");
-        assert!(output.mentions("No space left on device"), "{output}");
+        let output = output
+            .ends(8)
+            .says("No space left on device")
+            .says("free some space on that disk and run the same command again: it continues");
+        let indexes: Vec<Value> = serde_json::Deserializer::from_str(&output.stdout)
+            .into_iter()
+            .map(|index| index.unwrap())
+            .collect();
+        let listed = |index: &Value| {
+            index["packages.conda"]
+                .as_object()
+                .map_or(0, |all| all.len())
+        };
+        assert_eq!(
+            indexes.iter().map(listed).collect::<Vec<_>>(),
+            [0, 1],
+            "{output}"
+        );
     }
 
     #[test]

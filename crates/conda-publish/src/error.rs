@@ -281,15 +281,8 @@ impl Error {
     #[must_use]
     pub fn help(&self) -> Option<&'static str> {
         match self {
-            Self::Io { source, .. } => match source.kind() {
-                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some(
-                    "free some space on that disk and run the same command again: it continues",
-                ),
-                ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => {
-                    Some("name a folder that you may write to")
-                }
-                _ => None,
-            },
+            Self::Io { source, .. } => help_with(source.kind()),
+            Self::Index { source, .. } => io_kind(source.as_ref()).and_then(help_with),
             Self::Conflict { .. } => Some(
                 "raise the package's build number or version; a published name keeps its content for ever",
             ),
@@ -308,4 +301,24 @@ impl Error {
             _ => None,
         }
     }
+}
+
+/// What a person can do where the operating system refused.
+fn help_with(kind: ErrorKind) -> Option<&'static str> {
+    match kind {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            Some("free some space on that disk and run the same command again: it continues")
+        }
+        ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => {
+            Some("name a folder that you may write to")
+        }
+        _ => None,
+    }
+}
+
+/// What the operating system said at the bottom of an error, if it was that.
+fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<ErrorKind> {
+    std::iter::successors(Some(error), |error| error.source())
+        .find_map(|error| error.downcast_ref::<std::io::Error>())
+        .map(std::io::Error::kind)
 }

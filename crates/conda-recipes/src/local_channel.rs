@@ -85,7 +85,7 @@ impl LocalChannel {
         if !from.try_exists()? {
             return Ok(false);
         }
-        let to = path_in(&self.broken, package);
+        let to = self.path_of_broken(package);
         if let Some(folder) = to.parent() {
             fs_err::create_dir_all(folder)?;
         }
@@ -93,9 +93,14 @@ impl LocalChannel {
         Ok(true)
     }
 
+    /// Where a package lies that was set aside.
+    pub(crate) fn path_of_broken(&self, package: &PackageKey) -> PathBuf {
+        path_in(&self.broken, package)
+    }
+
     /// Forgets the package that an earlier run set aside.
     pub(crate) fn forget_broken(&self, package: &PackageKey) -> io::Result<()> {
-        match fs_err::remove_file(path_in(&self.broken, package)) {
+        match fs_err::remove_file(self.path_of_broken(package)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }

@@ -1,6 +1,6 @@
 //! Testing one package that was built.
 
-use std::time::Instant;
+use std::{path::Path, time::Instant};
 
 use rattler_build_core::{
     metadata::Output,
@@ -73,12 +73,12 @@ pub(crate) async fn test(
     };
     run_test(&channel.path(package), &setup, None)
         .await
-        .map_err(|error| of_test(package, error))?;
+        .map_err(|error| of_test(package, &channel.path_of_broken(package), error))?;
     Ok(milliseconds(begun))
 }
 
-fn of_test(package: &PackageKey, error: TestError) -> Box<Failure> {
-    let help = format!("the package is kept as `broken/{package}`");
+fn of_test(package: &PackageKey, broken: &Path, error: TestError) -> Box<Failure> {
+    let help = format!("the package is kept as `{}`", broken.display());
     let report = error.into_report();
     let failure = failure::of_report(
         "test_failed",

@@ -120,15 +120,16 @@ impl Lines<'_> {
         self.records.record(package, |_| Ok(event));
     }
 
-    /// Records a failure at the step that it kept the package from: a package whose contents are
-    /// not as its tests want them was never built, as far as the release is concerned.
-    fn failed(&self, package: &PackageKey, mut error: PackageError) {
+    /// Records a failure. The worker has set a package that failed its tests aside: it is no longer built.
+    fn failed(&self, package: &PackageKey, error: PackageError) {
         let progress = self.records.read(|release| {
             let package = release.manifest().package(package);
             package.map(|package| package.progress)
         });
-        if progress == Some(Progress::Planned) {
-            error.phase = Phase::Build;
+        if progress == Some(Progress::Built) {
+            let reason = format!("it failed its tests; it is kept in `broken/{package}`");
+            let to = Progress::Planned;
+            self.record(package, Event::Returned { to, reason });
         }
         self.record(package, Event::Failed { error });
     }
