@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-use std::process::{Command, Stdio};
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Command, Stdio},
+};
 
 use end_to_end::{Gate, Output, REHEARSAL, Workspace};
 use fs_err as fs;
@@ -23,6 +26,29 @@ fn a_second_run_is_refused_and_told_the_process_of_the_first() {
     gate.open();
     first.wait().ends(0);
     workspace.assert_sound();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn no_token_is_minted_while_the_worker_of_a_killed_run_lives() {
+    let workspace = Workspace::with_one_package();
+    workspace.run(["build"]).ends(0);
+    // As a worker holds it while it lives.
+    let worker = fs::File::open(workspace.rehearsal("worker.lock")).unwrap();
+    worker.lock().unwrap();
+    let mut command = workspace.command(["sign"]);
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut sign = command.spawn().unwrap();
+    let mut said = BufReader::new(sign.stderr.take().unwrap()).lines();
+    let first = said.next().unwrap().unwrap();
+    assert!(
+        first.contains("Waiting for the builds of an earlier run"),
+        "{first}"
+    );
+    assert!(!workspace.rehearsal("sandbox").exists());
+    worker.unlock().unwrap();
+    assert!(said.any(|line| line.unwrap().contains("Attested")));
+    assert!(sign.wait().unwrap().success());
 }
 
 #[test]

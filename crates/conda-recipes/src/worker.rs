@@ -21,15 +21,28 @@ mod lock;
 mod parent;
 mod serve;
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{BuildEvent, BuildRequest, Failure, PlanRequest};
+use crate::{BuildEvent, BuildRequest, Error, Failure, PlanRequest};
 
 pub use environment::WorkerEnvironment;
 pub use family::{end_leftovers, guard_parent};
 pub use parent::Worker;
 pub use serve::serve;
+
+/// Waits until no worker is at work in `output`: that of a release which was killed may still be ending its scripts. Calls
+/// `wait` once if there is one.
+///
+/// # Errors
+///
+/// It does not end within a minute, or the folder cannot be written.
+pub fn wait_for_end(output: &Path, wait: impl FnOnce()) -> Result<(), Error> {
+    lock::WorkerLock::take(output, wait)?;
+    Ok(())
+}
 
 /// What a worker does.
 #[derive(Clone, Debug, Deserialize, Serialize)]

@@ -95,9 +95,17 @@ impl Rehearsal {
     ///
     /// # Errors
     /// There is none, or its manifest is not of its plan.
-    pub(crate) fn resume(workspace: &Workspace) -> Result<(Release, OutputLock), Error> {
+    pub(crate) fn resume(
+        workspace: &Workspace,
+        printer: &Printer,
+    ) -> Result<(Release, OutputLock), Error> {
         let lock = OutputLock::take(workspace.output())?;
+        conda_recipes::worker::guard_parent().map_err(Error::output("guard", "this process"))?;
         let folder = workspace.folder(Mode::Rehearsal);
+        // The worker of a run that was killed may still be ending its scripts.
+        conda_recipes::worker::wait_for_end(folder.path(), || {
+            printer.status("Waiting", "for the builds of an earlier run to end");
+        })?;
         let stored = Stored::read(&folder)?.ok_or_else(|| Error::NoRelease(folder.manifest()))?;
         stored.belongs_to(&folder, Mode::Rehearsal, pipeline::REHEARSAL_TRUST)?;
         let (found, expected) = (stored.manifest.plan_digest, stored.plan.digest());

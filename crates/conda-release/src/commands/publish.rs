@@ -126,7 +126,7 @@ impl PublishArgs {
         workspace: &Workspace,
         printer: &Printer,
     ) -> Result<Status, Error> {
-        let (mut release, _lock) = Rehearsal::resume(workspace)?;
+        let (mut release, _lock) = Rehearsal::resume(workspace, printer)?;
         let channel = check(&mut release, printer)?;
         pipeline::publish(&mut release, &channel, self.keep_going, printer).await?;
         release.compact()?;
@@ -144,7 +144,7 @@ impl PublishArgs {
         workspace: &Workspace,
         printer: &Printer,
     ) -> Result<Status, Error> {
-        let (mut release, _lock) = Rehearsal::resume(workspace)?;
+        let (mut release, _lock) = Rehearsal::resume(workspace, printer)?;
         check(&mut release, printer)?;
         let status = pipeline::outcome(&release, Progress::Attested);
         if status != Status::Done && !self.keep_going {
