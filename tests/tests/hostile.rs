@@ -213,6 +213,51 @@ fn what_a_build_or_test_leaves_running_is_ended_before_a_token_is_minted() {
 }
 
 #[test]
+fn a_recipe_that_exchanges_the_package_of_another_is_found_out() {
+    let workspace = Workspace::plain();
+    let packages = workspace.rehearsal("packages/noarch");
+    let channel = workspace.rehearsal("channel/noarch");
+    workspace.package("honest").script(
+        "forger",
+        &[&format!(
+            "printf forged > {}/honest-1.0.0-*.conda; mkdir -p {}; printf forged > {1}/honest-1.0.0-0.conda",
+            packages.display(),
+            channel.display(),
+        )],
+        "requirements:\n  build: [honest]\n",
+    );
+    workspace.run(["release"]).ends(6).says("honest-1.0.0-");
+    let published = workspace.published("honest");
+    assert!(!published.exists());
+
+    workspace.script("forger", &["true"], "requirements:\n  build: [honest]\n");
+    workspace
+        .run(["release"])
+        .ends(0)
+        .says("taken back to planned");
+    workspace.assert_sound();
+}
+
+#[test]
+fn a_recipe_that_rewrites_the_records_of_the_release_changes_nothing() {
+    let workspace = Workspace::plain();
+    let lie = |file: &str| format!("printf lie > {}", workspace.rehearsal(file).display());
+    workspace.script(
+        "liar",
+        &[
+            &lie("release-manifest.json"),
+            &lie("plan.json"),
+            &lie("journal.jsonl"),
+            &format!("mkdir {}", workspace.rehearsal("sandbox").display()),
+            &lie("sandbox/trusted_root.json"),
+        ],
+        "",
+    );
+    workspace.run(["release"]).ends(0);
+    workspace.assert_sound();
+}
+
+#[test]
 fn no_sigstore_is_there_while_a_build_or_test_runs() {
     let workspace = Workspace::plain();
     let [build, test] = ["build", "test"].map(|name| Gate::new(&workspace, name));

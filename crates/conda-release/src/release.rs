@@ -169,12 +169,14 @@ impl Release {
             .map_err(Error::output("write", path))
     }
 
-    /// Writes the manifest and starts the journal afresh.
+    /// Writes manifest and plan, and starts the journal afresh.
     ///
     /// # Errors
     /// The output folder cannot be written.
     pub(crate) fn compact(&mut self) -> Result<(), Error> {
         write_atomically(&self.folder.manifest(), &self.manifest.to_json())?;
+        // What is on disk is what was followed, whatever a recipe made of it meanwhile.
+        write_atomically(&self.folder.plan(), &self.plan.to_json())?;
         self.journal = start_journal(&self.folder.journal())?;
         Ok(())
     }
