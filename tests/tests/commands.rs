@@ -530,6 +530,18 @@ mod verify {
     }
 
     #[test]
+    fn attestations_that_a_channel_or_manifest_would_ignore_are_a_wrong_command_line() {
+        let workspace = released();
+        let bundle = bundle_of(&packages(&workspace)[0]);
+        for target in ["channel", "release-manifest.json"] {
+            let target = workspace.rehearsal(target);
+            let files = ["verify", text(&target), "--bundle", text(&bundle)];
+            let output = workspace.run(files.into_iter().chain(TRUSTED));
+            output.ends(2).says("--bundle goes with packages");
+        }
+    }
+
+    #[test]
     fn a_channel_on_a_server_is_not_available_yet() {
         let workspace = released();
         workspace

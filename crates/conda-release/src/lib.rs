@@ -19,6 +19,7 @@ pub mod config;
 pub mod error;
 pub mod exit;
 mod foreign;
+mod input;
 mod interrupt;
 mod output;
 mod pipeline;

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::{Error, SchemaName, SchemaVersion};
 
 /// Most bytes of a plan or a manifest: room for some twenty thousand packages.
-pub(crate) const DOCUMENT_LIMIT: usize = 64 << 20;
+pub const DOCUMENT_LIMIT: usize = 64 << 20;
 
 /// Reads a document that somebody else wrote.
 ///

@@ -31,6 +31,7 @@ mod transition;
 mod variant;
 
 pub use digest::Digest;
+pub use document::DOCUMENT_LIMIT;
 pub use error::Error;
 pub use journal::{Event, JournalEntry, Torn, read_journal};
 pub use manifest::Manifest;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use conda_attest::{Inspection, bundles_in, inspect, read_bundle};
-use release_manifest::Manifest;
+use release_manifest::{DOCUMENT_LIMIT, Manifest};
 use serde::Serialize;
 
 use super::verify::beside;
@@ -12,6 +12,7 @@ use crate::{
     error::Error,
     exit::Status,
     foreign::harmless,
+    input,
     printer::{OutputFormat, Printer},
 };
 
@@ -88,7 +89,7 @@ fn bundle_files(target: &Path) -> Result<Vec<PathBuf>, Error> {
         return Ok(vec![beside(target)]);
     }
     let is_bundle = name.ends_with(".sigstore.json") || !name.ends_with(".json");
-    let bytes = fs_err::read(target).map_err(Error::output("read", target))?;
+    let bytes = input::read(target, DOCUMENT_LIMIT)?;
     let looks_like_manifest = |value: &serde_json::Value| value.get("plan_digest").is_some();
     if is_bundle || !serde_json::from_slice(&bytes).is_ok_and(|value| looks_like_manifest(&value)) {
         return Ok(vec![target.to_owned()]);

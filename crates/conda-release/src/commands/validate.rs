@@ -1,12 +1,11 @@
 //! `validate`: the rules of CEP-27 against documents.
 
 use std::{
-    fs::File,
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
 };
 
-use cep27::{Document, validate_document};
+use cep27::{Document, JSON_LIMIT, validate_document};
 use clap::Args;
 use serde::Serialize;
 
@@ -14,6 +13,7 @@ use crate::{
     error::Error,
     exit::Status,
     foreign::harmless,
+    input,
     printer::{OutputFormat, Printer},
 };
 
@@ -80,25 +80,17 @@ impl ValidateArgs {
 }
 
 fn validate(file: &Path) -> Result<Entry, Error> {
-    let bytes = read(file).map_err(Error::output("read", file))?;
+    let bytes = match file == Path::new("-") {
+        true => input::read_from(io::stdin().lock(), JSON_LIMIT)
+            .map_err(Error::output("read", "standard input"))?,
+        false => input::read(file, JSON_LIMIT)?,
+    };
     let document = validate_document(&bytes);
     Ok(Entry {
         file: file.display().to_string(),
         valid: document.violations.is_empty(),
         document,
     })
-}
-
-/// At most one byte more than a document may have: the validator reports the rest as too long.
-fn read(file: &Path) -> io::Result<Vec<u8>> {
-    let limit = cep27::JSON_LIMIT as u64 + 1;
-    let mut bytes = Vec::new();
-    if file == Path::new("-") {
-        io::stdin().lock().take(limit).read_to_end(&mut bytes)?;
-    } else {
-        File::open(file)?.take(limit).read_to_end(&mut bytes)?;
-    }
-    Ok(bytes)
 }
 
 fn lines(entry: &Entry) -> String {

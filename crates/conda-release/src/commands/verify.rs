@@ -1,16 +1,13 @@
 //! `verify`: the attestations of packages, of a channel, or of a release.
 
-use std::{
-    io::Read,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use cep27::Rule;
 use clap::Args;
 use conda_attest::{Outcome, Package, Policy, Trust, Verdict, Verifier, bundles_in, read_bundle};
 use conda_publish::ChannelReader;
 use rayon::prelude::*;
-use release_manifest::Manifest;
+use release_manifest::{DOCUMENT_LIMIT, Manifest};
 use serde::Serialize;
 
 use super::policy::{PolicyArgs, TrustArgs};
@@ -18,6 +15,7 @@ use crate::{
     error::{Error, with_causes},
     exit::Status,
     foreign::harmless,
+    input,
     printer::{OutputFormat, Printer},
     table::table,
     workspace::Workspace,
@@ -166,13 +164,18 @@ fn subjects_of(target: &str, given: Option<&[Vec<u8>]>) -> Result<Vec<Subject>, 
             instead: "verify a folder, or packages you have downloaded",
         });
     }
+    let is_manifest = path
+        .extension()
+        .is_some_and(|extension| extension == "json");
+    if given.is_some() && (is_manifest || path.is_dir()) {
+        return Err(Error::Usage(format!(
+            "--bundle goes with packages: `{target}` names the attestations of its packages itself"
+        )));
+    }
     if path.is_dir() {
         return of_channel(path);
     }
-    if path
-        .extension()
-        .is_some_and(|extension| extension == "json")
-    {
+    if is_manifest {
         return of_manifest(path);
     }
     let package = Package::at(path)?;
@@ -224,7 +227,7 @@ fn of_channel(folder: &Path) -> Result<Vec<Subject>, Error> {
 
 /// The packages of a release, with the bundles that its manifest names.
 fn of_manifest(path: &Path) -> Result<Vec<Subject>, Error> {
-    let bytes = fs_err::read(path).map_err(Error::output("read", path))?;
+    let bytes = input::read(path, DOCUMENT_LIMIT)?;
     let manifest = Manifest::from_json(&bytes).map_err(Error::state(path))?;
     let folder = path.parent().unwrap_or(Path::new(""));
     Ok(manifest
@@ -257,11 +260,7 @@ pub(super) fn beside(package: &Path) -> PathBuf {
 fn read_bundles(files: &[PathBuf]) -> Result<Vec<Vec<u8>>, Error> {
     let mut all = Vec::new();
     for file in files {
-        let limit = cep27::JSON_LIMIT as u64;
-        let mut bytes = Vec::new();
-        std::fs::File::open(file)
-            .and_then(|opened| opened.take(limit + 1).read_to_end(&mut bytes))
-            .map_err(Error::output("read", file))?;
+        let bytes = input::read(file, cep27::JSON_LIMIT)?;
         all.extend(bundles_in(&bytes).map_err(Error::no_bundle(file))?);
     }
     Ok(all)
