@@ -98,24 +98,19 @@ impl GlobalArgs {
 
 /// The commands.
 #[derive(Debug, Subcommand)]
+#[expect(
+    missing_docs,
+    reason = "a command is described where its arguments are, and that is its help"
+)]
 pub enum Command {
-    /// Build, attest and publish recipes; a rehearsal unless --execute
     Release(ReleaseArgs),
-    /// Show what would be built, in order, and why
     Plan(PlanArgs),
-    /// Plan and build; needs no identity
     Build(BuildArgs),
-    /// Attest packages, of the release or given as files
     Sign(SignArgs),
-    /// Publish packages with their attestations
     Publish(PublishArgs),
-    /// Verify the attestations of packages, a channel or a release
     Verify(VerifyArgs),
-    /// Show what an attestation says
     Inspect(InspectArgs),
-    /// Check statements, predicates, bundles and sidecars against the rules of CEP-27
     Validate(ValidateArgs),
-    /// Print a JSON schema
     Schema(SchemaArgs),
     /// Join the manifests of build shards
     Merge(LaterArgs),

@@ -22,13 +22,13 @@ Examples:
   conda-release build recipes/zlib   one recipe
   conda-release build --test skip    without package tests")]
 pub struct BuildArgs {
-    /// What to build
-    #[command(flatten)]
-    recipes: PlanFlags,
-
     /// Build the packages of this plan
     #[arg(long, value_name = "FILE")]
     plan: Option<PathBuf>,
+
+    /// What to build
+    #[command(flatten)]
+    recipes: PlanFlags,
 }
 
 impl BuildArgs {

@@ -19,13 +19,13 @@ Examples:
   conda-release plan recipes/zlib          one recipe
   conda-release plan --output-format json  the plan as JSON, see `schema plan`")]
 pub struct PlanArgs {
-    /// What to plan
-    #[command(flatten)]
-    recipes: PlanFlags,
-
     /// Write a matrix for this many CI jobs
     #[arg(long, value_name = "N")]
     shards: Option<u32>,
+
+    /// What to plan
+    #[command(flatten)]
+    recipes: PlanFlags,
 }
 
 impl PlanArgs {

@@ -27,13 +27,13 @@ Examples:
   conda-release release --to https://prefix.dev/my-channel  rehearse for a channel
   conda-release release --output-format json                print the manifest")]
 pub struct ReleaseArgs {
-    /// What to release
-    #[command(flatten)]
-    plan: PlanFlags,
-
     /// After a failure, go on with what does not need the failed package
     #[arg(short, long)]
     keep_going: bool,
+
+    /// What to release
+    #[command(flatten)]
+    plan: PlanFlags,
 }
 
 impl ReleaseArgs {
@@ -76,7 +76,7 @@ impl ReleaseArgs {
         match status {
             Status::Done => {
                 printer.status("Finished", &ended);
-                if let Some(steps) = pipeline::next_steps(release, invocation, workspace.current())
+                if let Some(steps) = pipeline::next_steps(release, invocation, workspace)
                 {
                     printer.note(&format!("\n{steps}"));
                 }
