@@ -15,7 +15,8 @@ use std::{
     time::Duration,
 };
 
-use end_to_end::Workspace;
+use end_to_end::{Gate, Workspace};
+use fs_err as fs;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 const THREADS: u64 = 4;
@@ -33,6 +34,34 @@ fn a_killed_process_group_is_continued_by_the_same_command() {
 #[test]
 fn a_killed_parent_is_continued_by_the_same_command() {
     at_random_moments(|pid| kill_process(pid, Signal::KILL).unwrap());
+}
+
+#[test]
+fn a_killed_release_takes_all_that_its_scripts_started_with_it() {
+    let workspace = Workspace::plain();
+    let gate = Gate::new(&workspace, "gate");
+    workspace.script(
+        "slow",
+        &[&format!(
+            "(setsid sleep 100000 </dev/null >/dev/null 2>&1 &); {}",
+            gate.line()
+        )],
+        "",
+    );
+    let running = workspace.start(["release"]);
+    gate.wait();
+    assert!(
+        workspace.processes().len() > 3,
+        "release, worker, script, and what that left"
+    );
+    running.kill();
+    let mut patience = 60_000;
+    while !workspace.processes().is_empty() {
+        // Only for a test that fails: nothing is timed by it.
+        assert_ne!(patience, 0, "{:?}", workspace.processes());
+        patience -= 1;
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 #[expect(clippy::print_stdout, reason = "the seed repeats a run that failed")]
@@ -67,6 +96,7 @@ fn workspace() -> Workspace {
     let install = |from: &str, to: &str| {
         format!("mkdir -p $PREFIX/share && cp {from} $PREFIX/share/{to}.txt")
     };
+    fs::create_dir(workspace.beside("temporary")).unwrap();
     workspace
         .script("base", &[&install("$RECIPE_DIR/data.txt", "base")], "")
         .script(
@@ -99,6 +129,8 @@ fn start(workspace: &Workspace) -> (Child, impl Iterator<Item = String> + use<>)
     let mut child = workspace
         .command(["release"])
         .process_group(0)
+        // A killed process leaves its temporary files.
+        .env("TMPDIR", workspace.beside("temporary"))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
