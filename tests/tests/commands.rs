@@ -279,6 +279,24 @@ mod publish {
     }
 
     #[test]
+    fn with_keep_going_what_runs_with_a_package_that_is_gone_stays_behind_too() {
+        let workspace = Workspace::with_one_package();
+        let install = ["mkdir -p $PREFIX/share && touch $PREFIX/share/second.txt"];
+        let needs_one = "requirements:\n  run:\n    - one\n";
+        workspace.script("second", &install, needs_one);
+        workspace.package("third").commit();
+        workspace.run(["release"]).ends(0);
+        let one = &packages(&workspace)[0];
+        fs::remove_file(one).unwrap();
+        let to = workspace.beside("channel");
+        let publish = ["publish", "--keep-going", "--to", text(&to)];
+        workspace.run(publish).ends(9);
+        let published = workspace.packages_in(&to);
+        assert_eq!(published.len(), 1, "{published:?}");
+        assert!(published[0].starts_with("third-"), "{published:?}");
+    }
+
+    #[test]
     fn files_are_published_with_attestations_that_were_made_elsewhere() {
         let workspace = released();
         let made = packages(&workspace);

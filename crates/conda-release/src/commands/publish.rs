@@ -5,6 +5,7 @@ use std::{
     time::Instant,
 };
 
+use cep27::FileName;
 use clap::Args;
 use conda_attest::{PackageFile, Policy, Verifier, bundles_in, read_bundle};
 use conda_publish::{Bundle, ChannelLocation, FileChannel, Kind, Upload};
@@ -16,7 +17,7 @@ use super::{
     verify::beside,
 };
 use crate::{
-    error::{Error, with_causes},
+    error::Error,
     exit::Status,
     pipeline,
     printer::Printer,
@@ -151,13 +152,10 @@ impl PublishArgs {
             show(&release, workspace, printer)?;
             return Ok(ended(status, printer));
         }
-        let keys = release
-            .manifest()
-            .packages()
-            .iter()
-            .map(release_manifest::Package::key);
+        let keys = pipeline::reached(&release, Progress::Attested, self.keep_going);
         let uploads: Vec<Upload> = keys
-            .filter_map(|key| pipeline::upload(&release, &key))
+            .iter()
+            .filter_map(|key| pipeline::upload(&release, key))
             .collect();
         put(to, uploads, printer)
             .await
@@ -181,11 +179,21 @@ impl PublishArgs {
                 .as_str()
                 .to_owned(),
         };
+        let given = self
+            .attestation
+            .iter()
+            .map(|file| Attestation::read(file))
+            .collect::<Result<Vec<_>, _>>()?;
         let mut uploads = Vec::new();
         let mut refused = Vec::new();
         for path in &self.packages {
             let package = PackageFile::read(path)?;
-            match proven(&package, &self.attestation, &verifier, &policy, &channel)? {
+            let beside = match given.is_empty() {
+                true => vec![Attestation::read(&beside(path))?],
+                false => Vec::new(),
+            };
+            let candidates = given.iter().chain(&beside);
+            match proven(&package, candidates, &verifier, &policy, &channel) {
                 Ok(bundles) => uploads.push(Upload {
                     source: package.path.clone(),
                     package: package.key(),
@@ -232,43 +240,57 @@ fn folder(to: &str, workspace: &Workspace) -> Result<PathBuf, Error> {
     }
 }
 
-/// The bundles that prove a package, each a file of its own: matched by what they say, never by their place.
-fn proven(
+/// A file that was given as the attestation of a package.
+struct Attestation {
+    file: Bundle,
+    bundles: Vec<Vec<u8>>,
+    /// The packages that it speaks of.
+    about: Vec<FileName>,
+}
+
+impl Attestation {
+    fn read(path: &Path) -> Result<Self, Error> {
+        let bytes = read_bundle(path)?;
+        let statements = cep27::validate_document(&bytes).statements;
+        Ok(Self {
+            bundles: bundles_in(&bytes).map_err(Error::no_bundle(path))?,
+            about: statements.into_iter().map(|it| it.file).collect(),
+            file: Bundle {
+                path: path.to_owned(),
+                sha256: pipeline::hash(&bytes),
+            },
+        })
+    }
+}
+
+/// The bundles that prove a package, each a file of its own: matched by what they say, never by
+/// their place. Where none speaks of the package, each says why it proves nothing.
+fn proven<'a>(
     package: &PackageFile,
-    attestations: &[PathBuf],
+    candidates: impl Iterator<Item = &'a Attestation> + Clone,
     verifier: &Verifier,
     policy: &Policy,
     channel: &str,
-) -> Result<Result<Vec<Bundle>, String>, Error> {
-    let beside = [beside(&package.path)];
-    let files = if attestations.is_empty() {
-        &beside[..]
-    } else {
-        attestations
-    };
+) -> Result<Vec<Bundle>, String> {
+    let names = |attestation: &&Attestation| attestation.about.contains(&package.file);
+    let is_named = candidates.clone().any(|attestation| names(&attestation));
     let mut bundles = Vec::new();
     let mut reasons = Vec::new();
-    for file in files {
-        let bytes = read_bundle(file)?;
-        let [bundle] = &bundles_in(&bytes).map_err(Error::no_bundle(file))?[..] else {
-            reasons.push(format!(
-                "`{}` holds several bundles: give one a file",
-                file.display()
-            ));
+    for attestation in candidates.filter(|attestation| !is_named || names(attestation)) {
+        let file = attestation.file.path.display();
+        let [bundle] = &attestation.bundles[..] else {
+            reasons.push(format!("`{file}` holds several bundles: give one a file"));
             continue;
         };
         let verdict = verifier.verify(package, bundle, policy, Some(channel));
         match verdict.passed() {
-            true => bundles.push(Bundle {
-                path: file.clone(),
-                sha256: pipeline::hash(&bytes),
-            }),
-            false => reasons.push(format!("`{}`: {verdict}", file.display())),
+            true => bundles.push(attestation.file.clone()),
+            false => reasons.push(format!("`{file}`: {verdict}")),
         }
     }
     match bundles.is_empty() {
-        true => Ok(Err(reasons.join("; "))),
-        false => Ok(Ok(bundles)),
+        true => Err(reasons.join("; ")),
+        false => Ok(bundles),
     }
 }
 
@@ -295,15 +317,7 @@ async fn put(to: &Path, uploads: Vec<Upload>, printer: &Printer) -> Result<Statu
                 }
             }
             Err(error) => {
-                let message = with_causes(&error);
-                printer.failure(
-                    "Failed",
-                    &format!("{} to publish: {message}", upload.package),
-                );
-                if let Some(help) = error.help() {
-                    printer.note(&format!("{:>12} {help}", "help:"));
-                }
-                let error = Some(message);
+                let error = Some(pipeline::failed(&upload.package, &error, printer));
                 Entry {
                     package: upload.package,
                     url: None,

@@ -6,11 +6,21 @@ use release_manifest::{Package, PackageKey, Phase, Progress};
 
 use crate::{exit::Status, release::Release};
 
-/// The packages that have come as far as `progress`, and that the next phase may take.
+/// The packages that have come as far as `progress` and no further, and that the next phase may take.
+pub(crate) fn ready(release: &Release, progress: Progress, keep_going: bool) -> Vec<PackageKey> {
+    let mut keys = reached(release, progress, keep_going);
+    keys.retain(|key| {
+        let package = release.manifest().package(key);
+        package.is_some_and(|package| package.progress == progress)
+    });
+    keys
+}
+
+/// The packages that have come at least as far as `progress`, and that may leave together.
 ///
 /// One failure stops the phases after it for all, since what is published together was tested
 /// together; with `keep_going`, only for what needs the failed package at run time.
-pub(crate) fn ready(release: &Release, progress: Progress, keep_going: bool) -> Vec<PackageKey> {
+pub(crate) fn reached(release: &Release, progress: Progress, keep_going: bool) -> Vec<PackageKey> {
     let packages = release.manifest().packages();
     let behind: BTreeSet<PackageKey> = packages
         .iter()
@@ -23,7 +33,7 @@ pub(crate) fn ready(release: &Release, progress: Progress, keep_going: bool) -> 
     let unusable = release.plan().runtime_dependents(&behind);
     packages
         .iter()
-        .filter(|package| package.progress == progress)
+        .filter(|package| package.progress >= progress)
         .map(Package::key)
         .filter(|key| !unusable.contains(key))
         .collect()

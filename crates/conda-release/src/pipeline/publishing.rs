@@ -90,15 +90,10 @@ async fn place(
                 );
             }
             Err(error) => {
-                let message = with_causes(&error);
-                printer.failure("Failed", &format!("{key} to publish: {message}"));
-                if let Some(help) = error.help() {
-                    printer.note(&format!("{:>12} {help}", "help:"));
-                }
                 let error = PackageError {
                     phase: Phase::Publish,
                     code: error.code().to_owned(),
-                    message,
+                    message: failed(key, &error, printer),
                     log: None,
                 };
                 release.record(key, Event::Failed { error })?;
@@ -116,6 +111,16 @@ pub(crate) fn line(key: &PackageKey, result: PublishResult, taken: Duration) -> 
             format!("{key}: already there, identical")
         }
     }
+}
+
+/// Says that a package could not be published, and what to do about it. Returns the message, for the record.
+pub(crate) fn failed(key: &PackageKey, error: &conda_publish::Error, printer: &Printer) -> String {
+    let message = with_causes(error);
+    printer.failure("Failed", &format!("{key} to publish: {message}"));
+    if let Some(help) = error.help() {
+        printer.note(&format!("{:>12} {help}", "help:"));
+    }
+    message
 }
 
 /// A package of the release with its attestation, as channels take it.
