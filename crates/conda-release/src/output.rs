@@ -87,11 +87,15 @@ impl OutputLock {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut process = String::new();
-                file.read_to_string(&mut process)
-                    .map_err(Error::output("read", &path))?;
+                // Where a locked file cannot be read, or is not written yet, the lock itself says enough.
+                let _read = file.read_to_string(&mut process);
+                let process = match process.trim() {
+                    "" => "unknown",
+                    process => process,
+                };
                 return Err(Error::Locked {
                     folder: output.to_owned(),
-                    process: process.trim().to_owned(),
+                    process: process.to_owned(),
                 });
             }
             Err(TryLockError::Error(error)) => return Err(failed()(error)),
@@ -113,7 +117,14 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let written = || -> std::io::Result<()> {
         fs::create_dir_all(folder)?;
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        let mut builder = tempfile::Builder::new();
+        // For everybody the umask allows: other jobs and servers read what a release leaves.
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            builder.permissions(std::fs::Permissions::from_mode(0o666));
+        }
+        let mut file = builder.tempfile_in(folder)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         file.persist(path)?;
@@ -145,6 +156,19 @@ mod tests {
         }
         drop(first);
         OutputLock::take(output.path()).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_written_can_be_read_by_others() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let (plain, written) = (folder.path().join("plain"), folder.path().join("written"));
+        fs::write(&plain, "").unwrap();
+        write_atomically(&written, b"").unwrap();
+        write_atomically(&written, b"one").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&written), mode(&plain));
     }
 
     #[test]
