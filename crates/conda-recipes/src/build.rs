@@ -13,6 +13,7 @@ use rattler_build_core::{
     metadata::Output,
     tool_configuration::{Configuration, JobserverEnv, reqwest_client_from_auth_storage},
 };
+use rattler_conda_types::Subdir;
 use release_manifest::{Digest, PackageKey, Phase, Plan, RelativePath};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
@@ -72,6 +73,9 @@ pub async fn build(request: &BuildRequest, reporter: &dyn Reporter) -> Result<()
         });
     }
 
+    check_platforms(&plan, request)?;
+    check_sandbox(&request.plan.options)?;
+
     let channel = LocalChannel::new(&request.plan.output);
     let broken = |source| Error::Channel {
         path: request.plan.packages(),
@@ -118,6 +122,41 @@ pub async fn build(request: &BuildRequest, reporter: &dyn Reporter) -> Result<()
         .await
         .map_err(broken)?;
     Ok(())
+}
+
+/// Scripts run on this machine, whatever the plan calls it: a package that another one builds cannot be built here.
+fn check_platforms(plan: &Plan, request: &BuildRequest) -> Result<(), Error> {
+    let here = Subdir::current().map_or("unknown", |here| here.as_str());
+    let elsewhere = request
+        .build
+        .union(&request.test)
+        .filter_map(|key| plan.package(key))
+        .find(|package| package.build_platform.as_str() != here);
+    match elsewhere {
+        None => Ok(()),
+        Some(package) => Err(Error::InvalidOption {
+            option: "platforms",
+            reason: format!(
+                "`{}` is built on {}, and this machine is {here}",
+                package.key(),
+                package.build_platform
+            ),
+        }),
+    }
+}
+
+/// rattler-build runs scripts in a sandbox through a program of its own, which is not part of this one.
+fn check_sandbox(options: &BuildOptions) -> Result<(), Error> {
+    let program = format!("rattler-sandbox{}", std::env::consts::EXE_SUFFIX);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = || std::env::split_paths(&path).any(|folder| folder.join(&program).is_file());
+    if options.sandbox.is_none() || is_there() {
+        return Ok(());
+    }
+    Err(Error::InvalidOption {
+        option: "sandbox",
+        reason: format!("expected the program `{program}` in PATH, found none"),
+    })
 }
 
 /// What every job needs.

@@ -96,10 +96,12 @@ impl OutputLog {
         // A full disk must not end the build by way of its log: the build itself meets it and says so.
         let _written: io::Result<()> = inner.file.write_all(format!("{line}\n").as_bytes());
         if from_script {
-            if inner.tail.len() == TAIL {
-                inner.tail.pop_front();
+            for line in line.lines() {
+                if inner.tail.len() == TAIL {
+                    inner.tail.pop_front();
+                }
+                inner.tail.push_back(line.to_owned());
             }
-            inner.tail.push_back(line.to_owned());
         }
     }
 

@@ -200,6 +200,9 @@ fn targets(options: &BuildOptions) -> Result<Vec<PlanTarget>, Error> {
         ));
     }
     let noarch = options.noarch_build_platform.map(parse).transpose()?;
+    if let Some(noarch) = noarch {
+        check_builds(noarch, build, options)?;
+    }
     let maker = noarch.and_then(|noarch| pairs.iter().position(|(_, build)| *build == noarch));
     // A noarch package is made once. Where another platform makes it, this plan has none.
     let makes_noarch = |index: usize| {
@@ -219,6 +222,30 @@ fn targets(options: &BuildOptions) -> Result<Vec<PlanTarget>, Error> {
             })
         })
         .collect()
+}
+
+/// Whether some platform that is planned for, here or in another plan, is built on `noarch`: else nobody would make the
+/// `noarch` packages.
+fn check_builds(noarch: Subdir, build: Subdir, options: &BuildOptions) -> Result<(), Error> {
+    let named = |platform: &Platform| {
+        platform
+            .build
+            .map_or(build.as_str(), |build| build.as_str())
+    };
+    let mut builds: Vec<&str> = options.platforms.iter().map(named).collect();
+    if builds.is_empty() {
+        builds.push(build.as_str());
+    }
+    if builds.contains(&noarch.as_str()) {
+        return Ok(());
+    }
+    Err(Error::InvalidOption {
+        option: "noarch-build-platform",
+        reason: format!(
+            "expected a platform that builds ({}), found {noarch}",
+            builds.join(", ")
+        ),
+    })
 }
 
 /// Leaves one of each file, sorted by key. A variant key that an output doesn't use renders the same output several times; other

@@ -186,6 +186,22 @@ fn an_option_that_does_not_work_is_named() {
 }
 
 #[test]
+fn noarch_packages_that_no_platform_would_make_are_an_error() {
+    let mut workspace = Workspace::with(&[("tool", "package: {name: tool, version: '1'}\n")]);
+    workspace.options.noarch_build_platform = Some("win-64".parse().unwrap());
+    workspace.options.platforms = serde_json::from_str(
+        r#"[{"target": "linux-64", "build": "linux-64"}, {"target": "osx-64", "build": "osx-arm64"}]"#,
+    )
+    .unwrap();
+    let failure = failure(&workspace);
+    assert_eq!(failure.code, "invalid_option");
+    assert_eq!(
+        failure.message,
+        "invalid value for `noarch-build-platform`: expected a platform that builds (linux-64, osx-arm64), found win-64"
+    );
+}
+
+#[test]
 fn failures_survive_the_pipe() {
     let failure = failure(&Workspace::with(&[("tool", "package: {}\n")]));
     let json = serde_json::to_string(&failure).unwrap();

@@ -298,6 +298,38 @@ pub(crate) fn a_changed_recipe_is_not_built_under_the_old_plan() {
     );
 }
 
+pub(crate) fn what_another_platform_builds_is_not_built_here() {
+    let mut workspace = Workspace::new();
+    workspace.script("it", MAKES_IT, "");
+    workspace.options.build_platform = Some("win-64".parse().unwrap());
+    let error = workspace.try_build(workspace.build_request()).unwrap_err();
+    let failure = conda_recipes::Failure::from(&error);
+    assert_eq!(failure.code, "invalid_option");
+    assert!(
+        failure.message.contains("is built on win-64"),
+        "{}",
+        failure.message
+    );
+    assert!(!workspace.output().join("packages/noarch").exists());
+}
+
+pub(crate) fn a_sandbox_that_is_not_installed_is_named_before_anything_is_built() {
+    let mut workspace = Workspace::new();
+    workspace.script("it", MAKES_IT, "");
+    workspace.options.sandbox = Some(conda_recipes::Sandbox::default());
+    let nowhere = workspace.root().join("nowhere").display().to_string();
+    workspace.environment.push(("PATH", nowhere));
+    let error = workspace.try_build(workspace.build_request()).unwrap_err();
+    let failure = conda_recipes::Failure::from(&error);
+    assert_eq!(failure.code, "invalid_option");
+    assert!(
+        failure.message.contains("rattler-sandbox"),
+        "{}",
+        failure.message
+    );
+    assert!(!workspace.output().join("packages/noarch").exists());
+}
+
 pub(crate) fn only_what_is_asked_for_is_built() {
     let workspace = Workspace::new();
     workspace.script("it", MAKES_IT, TESTED).script(

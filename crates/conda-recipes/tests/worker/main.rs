@@ -43,6 +43,8 @@ fn main() -> ExitCode {
             tests_that_do_not_run_are_seen,
             chatty_parallel_builds_keep_their_logs,
             a_changed_recipe_is_not_built_under_the_old_plan,
+            what_another_platform_builds_is_not_built_here,
+            a_sandbox_that_is_not_installed_is_named_before_anything_is_built,
             only_what_is_asked_for_is_built,
         ]
         traps: [
