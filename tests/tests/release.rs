@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use end_to_end::{Workspace, repodata};
+use end_to_end::{Output, Workspace, repodata};
 use insta::assert_snapshot;
 use release_manifest::{Plan, Progress};
 
@@ -55,16 +55,36 @@ fn a_release_says_what_it_does_and_what_can_be_done_next() {
 fn the_verify_commands_that_a_release_suggests_work_as_they_stand() {
     let workspace = Workspace::with_two_packages();
     let output = workspace.run(["release"]).ends(0);
-    let suggested: Vec<Vec<&str>> = output
-        .stderr
-        .lines()
+    for args in suggested(&output) {
+        workspace.run(args).ends(0);
+    }
+}
+
+#[test]
+fn the_commands_suggested_from_elsewhere_name_the_workspace() {
+    let workspace = Workspace::with_one_package();
+    let elsewhere = workspace.beside("home");
+    let run = |args: &[&str]| {
+        let mut command = workspace.command(args);
+        command.current_dir(&elsewhere);
+        workspace.run_command(command)
+    };
+    let output = run(&["release", "--root", "../work", "--output", "../out"]).ends(0);
+    for args in suggested(&output) {
+        run(&args).ends(0);
+    }
+}
+
+/// The arguments of the commands that a release suggests: to inspect, and twice to verify.
+#[track_caller]
+fn suggested(output: &Output) -> Vec<Vec<&str>> {
+    let lines = output.stderr.lines();
+    let suggested: Vec<Vec<&str>> = lines
         .filter_map(|line| line.trim().strip_prefix("conda-release "))
         .map(|args| args.split(' ').collect())
         .collect();
     assert_eq!(suggested.len(), 3, "{output}");
-    for args in suggested {
-        workspace.run(args).ends(0);
-    }
+    suggested
 }
 
 #[test]

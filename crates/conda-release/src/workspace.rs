@@ -25,6 +25,7 @@ pub(crate) struct Workspace {
     current: PathBuf,
     config: Config,
     output: PathBuf,
+    named: Vec<(&'static str, PathBuf)>,
 }
 
 impl Workspace {
@@ -43,12 +44,26 @@ impl Workspace {
             Some(output) => current.join(output),
             None => root.join(&config.output),
         };
+        let named = [
+            ("--root", &global.root),
+            ("--config", &global.config),
+            ("--output", &global.output),
+        ];
+        let named = named
+            .into_iter()
+            .filter_map(|(option, path)| Some((option, path.clone()?)));
         Ok(Self {
             root,
             current,
             config,
             output,
+            named: named.collect(),
         })
+    }
+
+    /// The options that named this workspace: another command needs them too, to mean the same one.
+    pub(crate) fn named(&self) -> &[(&'static str, PathBuf)] {
+        &self.named
     }
 
     /// The root: recipes and the plan's paths are relative to it.

@@ -76,8 +76,7 @@ impl ReleaseArgs {
         match status {
             Status::Done => {
                 printer.status("Finished", &ended);
-                if let Some(steps) = pipeline::next_steps(release, invocation, workspace)
-                {
+                if let Some(steps) = pipeline::next_steps(release, invocation, workspace) {
                     printer.note(&format!("\n{steps}"));
                 }
             }

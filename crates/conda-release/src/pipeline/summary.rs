@@ -4,7 +4,7 @@ use std::path::Path;
 
 use release_manifest::{Package, Progress};
 
-use crate::{printer::size, release::Release, table::table};
+use crate::{printer::size, release::Release, table::table, workspace::Workspace};
 
 /// Every package: size, digest, log index, and where it is or why it is nowhere.
 pub(crate) fn packages_table(release: &Release, current: &Path) -> String {
@@ -43,7 +43,12 @@ fn place(package: &Package, current: &Path) -> String {
 }
 
 /// Commands that look further at what was published, ours and other people's; all of them work as they stand.
-pub(crate) fn next_steps(release: &Release, invocation: &str, current: &Path) -> Option<String> {
+pub(crate) fn next_steps(
+    release: &Release,
+    invocation: &str,
+    workspace: &Workspace,
+) -> Option<String> {
+    let current = workspace.current();
     let packages = release.manifest().packages();
     let package = packages
         .iter()
@@ -61,14 +66,18 @@ pub(crate) fn next_steps(release: &Release, invocation: &str, current: &Path) ->
         quoted(Path::new(&attestation.issuer)),
     );
     let predicate = cep27::PREDICATE_TYPE;
+    let named = workspace.named().iter();
+    let named: String = named
+        .map(|(option, path)| format!(" {option} {}", quoted(path)))
+        .collect();
     Some(format!(
         "\
 Look at an attestation:
   {invocation} inspect {file}
 
 Verify one, or the whole channel:
-  {invocation} verify {file} --trust sandbox --identity {identity} --issuer {issuer}
-  {invocation} verify {channel} --trust sandbox --identity {identity} --issuer {issuer}
+  {invocation} verify{named} {file} --trust sandbox --identity {identity} --issuer {issuer}
+  {invocation} verify{named} {channel} --trust sandbox --identity {identity} --issuer {issuer}
 
 The same with other people's verifiers:
   cosign verify-blob-attestation --bundle {bundle} --type {predicate} --trusted-root {trusted_root} --certificate-identity {identity} --certificate-oidc-issuer {issuer} {file}
