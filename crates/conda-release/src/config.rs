@@ -2,16 +2,20 @@
 
 use std::{
     num::NonZeroUsize,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
 use cep27::TargetChannel;
-use conda_recipes::{BuildOptions, PackageLink};
+use conda_recipes::{BuildOptions, PackageLink, SkipExisting};
 use fs_err as fs;
 use schemars::JsonSchema;
 use serde::{Deserialize, de::DeserializeOwned};
 
-use crate::error::{ConfigError, Error};
+use crate::{
+    error::{ConfigError, Error},
+    pipeline::REHEARSAL_TRUST,
+};
 
 /// The name of the configuration file at the root of the workspace.
 pub const FILE: &str = "conda-release.toml";
@@ -133,7 +137,8 @@ impl Config {
     ///
     /// # Errors
     /// A file that cannot be read, is not TOML, or has a wrong value or unknown key, with its line
-    /// and column; and two configurations at once.
+    /// and column; two configurations at once; and a key that is for live releases alone, which
+    /// this version does not do.
     pub fn load(root: &Path, file: Option<&Path>) -> Result<Self, Error> {
         let own = root.join(FILE);
         let cargo = root.join("Cargo.toml");
@@ -145,12 +150,49 @@ impl Config {
             true => Self::from_cargo(&cargo)?,
             false => None,
         };
-        match (own, in_cargo) {
-            (Some(file), Some(_)) => Err(ConfigError::Twice { file, cargo }.into()),
-            (Some(file), None) => parse(&file),
-            (None, Some(config)) => Ok(config),
-            (None, None) => Ok(Self::default()),
+        let config: Self = match (own, in_cargo) {
+            (Some(file), Some(_)) => return Err(ConfigError::Twice { file, cargo }.into()),
+            (Some(file), None) => parse(&file)?,
+            (None, Some(config)) => config,
+            (None, None) => Self::default(),
+        };
+        match config.without_effect() {
+            None => Ok(config),
+            Some(key) => Err(Error::NotAvailable {
+                what: format!("`{key}`"),
+                target: "this version".to_owned(),
+                instead: "remove the key: it is for live releases, and nothing would come of it",
+            }),
         }
+    }
+
+    /// The first key that is set and that nothing would come of: silence would be a pretence.
+    fn without_effect(&self) -> Option<&'static str> {
+        let Self {
+            build,
+            sign,
+            publish,
+            ..
+        } = self;
+        let has_runner = build.platforms.iter().any(|it| it.runner.is_some());
+        let trust = sign.trust.as_deref().unwrap_or(REHEARSAL_TRUST);
+        let keys = [
+            (
+                "build.skip-existing",
+                build.skip_existing != SkipExisting::default(),
+            ),
+            ("build.platforms.runner", has_runner),
+            ("sign.trust", trust != REHEARSAL_TRUST),
+            ("sign.audience", sign.audience.is_some()),
+            ("sign.provenance", sign.provenance),
+            ("verify", !self.verify.is_empty()),
+            ("publish.channel-type", publish.channel_type.is_some()),
+            ("publish.concurrency", publish.concurrency.is_some()),
+            ("publish.stores", !publish.stores.is_empty()),
+            ("publish.manifest", publish.manifest),
+            ("publish.wait", publish.wait),
+        ];
+        keys.into_iter().find(|(_, is_set)| *is_set).map(|it| it.0)
     }
 
     /// `[workspace.metadata.conda-release]` of a Cargo.toml, if it has one.
@@ -186,12 +228,24 @@ fn parse<T: DeserializeOwned>(file: &Path) -> Result<T, Error> {
             column,
             message: message(error.message()),
             nearest: nearest_key(error.message()),
-            text,
+            text: without_secret(text, &span, error.message()),
             span,
         }
         .into()
     })
 }
+
+/// The text to show around an error: a channel that is refused for the secret in it is masked.
+fn without_secret(mut text: String, span: &Range<usize>, message: &str) -> String {
+    let carries_secret = message.starts_with(CARRIES_SECRET);
+    if let (true, Some(value)) = (carries_secret, text.get(span.clone())) {
+        text.replace_range(span.clone(), &"*".repeat(value.len()));
+    }
+    text
+}
+
+/// How cep27 begins its refusal of a channel with a token or credentials.
+const CARRIES_SECRET: &str = "expected a target channel without ";
 
 /// Line and column, from one, of a byte offset.
 fn position(text: &str, offset: usize) -> (usize, usize) {
@@ -277,12 +331,52 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_nothing_would_come_of_is_refused_by_name() {
+        for (text, key) in [
+            ("build.skip-existing = \"none\"", "build.skip-existing"),
+            (
+                "build.platforms = [{ target = \"linux-64\", runner = \"x\" }]",
+                "build.platforms.runner",
+            ),
+            ("sign.trust = \"public-good\"", "sign.trust"),
+            ("sign.audience = \"acme\"", "sign.audience"),
+            ("sign.provenance = true", "sign.provenance"),
+            ("[[verify]]\nidentity = \"a\"", "verify"),
+            ("publish.channel-type = \"prefix\"", "publish.channel-type"),
+            ("publish.concurrency = 2", "publish.concurrency"),
+            ("publish.stores = [\"a\"]", "publish.stores"),
+            ("publish.manifest = true", "publish.manifest"),
+            ("publish.wait = true", "publish.wait"),
+        ] {
+            match load(text).unwrap_err() {
+                Error::NotAvailable { what, .. } => assert_eq!(what, format!("`{key}`")),
+                other => panic!("{text}: {other}"),
+            }
+        }
+        assert!(load("sign.trust = \"sandbox\"").is_ok());
+    }
+
+    #[test]
     fn a_wrong_value_names_its_place() {
         let (line, column, message, _) = invalid("[sign]\nconcurrency = 0\n");
         assert_eq!((line, column), (2, 15));
         assert!(message.contains("nonzero"), "{message}");
         let (_, _, message, _) = invalid("target-channel = \"https://prefix.dev/t/x/\"");
         assert!(!message.is_empty());
+    }
+
+    #[test]
+    fn a_secret_in_a_channel_is_in_neither_message_nor_excerpt() {
+        for channel in [
+            "https://prefix.dev/t/tk-1234/acme",
+            "https://user:tk-1234@prefix.dev/acme",
+            "https://prefix.dev/acme?token=tk-1234",
+        ] {
+            let error = load(&format!("target-channel = \"{channel}\"")).unwrap_err();
+            let shown = crate::error::Shown::from(&error).render();
+            assert!(shown.contains("1 │ target-channel = "), "{shown}");
+            assert!(!shown.contains("tk-1234"), "{shown}");
+        }
     }
 
     #[test]
