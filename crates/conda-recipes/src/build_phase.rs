@@ -22,7 +22,6 @@ pub(crate) struct Built {
 }
 
 /// Builds `output`, whose file in the channel is `package`.
-///
 pub(crate) async fn build(
     package: &PackageKey,
     output: Output,

@@ -14,6 +14,8 @@ use rattler_build_core::{
 use rattler_conda_types::ChannelUrl;
 use release_manifest::PackageKey;
 
+use crate::remove::remove_folder;
+
 /// How the names of archives begin that rattler-build is still writing.
 const UNFINISHED: &str = ".tmp";
 
@@ -168,13 +170,6 @@ fn forget_index_times(repodata: &Path) -> io::Result<()> {
         fs_err::rename(new, repodata)?;
     }
     Ok(())
-}
-
-fn remove_folder(folder: &Path) -> io::Result<()> {
-    match fs_err::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{Message, Request, WorkerError, family, lock::WorkerLock};
-use crate::{BuildEvent, Error, Failure, Reporter, build, plan};
+use crate::{BuildEvent, Error, Failure, Reporter, build, plan, remove::remove_folder};
 
 /// Runs this process as a worker until its one request is answered. The first thing that a worker's `main` does.
 ///
@@ -79,10 +79,9 @@ fn renew_home(home: &Path) -> Result<(), WorkerError> {
         path: home.display().to_string(),
         source,
     };
-    match std::fs::remove_dir_all(home) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(setup(error)),
-        _ => std::fs::create_dir_all(home).map_err(setup),
-    }
+    remove_folder(home)
+        .and_then(|()| fs_err::create_dir_all(home))
+        .map_err(setup)
 }
 
 /// Waits for the end of stdin, which is the end of the parent, and ends all that this process started, and itself.
