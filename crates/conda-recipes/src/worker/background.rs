@@ -111,7 +111,9 @@ fn end(pid: i32) -> bool {
         return false;
     };
     let killed = kill_process(pid, Signal::KILL).is_ok();
-    // It is nobody's but ours to reap.
-    let _reaped = waitpid(Some(pid), WaitOptions::empty());
+    if killed {
+        // It is nobody's but ours to reap.
+        let _reaped = waitpid(Some(pid), WaitOptions::empty());
+    }
     killed
 }

@@ -84,6 +84,11 @@ impl Worker {
         let answer = match result {
             Ok(Some(answer)) => answer,
             Ok(None) => return Err(running.last_words().await.into()),
+            // Neither text nor a message of ours.
+            Err(source) if source.kind() == std::io::ErrorKind::InvalidData => {
+                let reason = format!("expected a message, found what is none: {source}");
+                return Err(WorkerError::Protocol { reason }.into());
+            }
             Err(source) => return Err(self.cannot_run(source).into()),
         };
         running.end().await;
@@ -153,7 +158,9 @@ impl Running {
         };
         let mut lines = BufReader::new(stdout).lines();
         while let Some(line) = lines.next_line().await? {
-            match serde_json::from_str(&line)? {
+            let message = serde_json::from_str(&line)
+                .map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidData, error))?;
+            match message {
                 Message::Event(happened) => event(*happened),
                 answer => return Ok(Some(answer)),
             }

@@ -45,6 +45,7 @@ fn main() -> ExitCode {
             a_changed_recipe_is_not_built_under_the_old_plan,
             what_another_platform_builds_is_not_built_here,
             a_sandbox_that_is_not_installed_is_named_before_anything_is_built,
+            the_mirrors_of_rattlers_configuration_are_asked_instead,
             only_what_is_asked_for_is_built,
         ]
         traps: [
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
             nothing_outlives_a_killed_release,
             nothing_outlives_a_cancelled_build,
             a_worker_that_dies_is_an_error,
+            a_program_that_is_no_worker_is_an_error,
         ]
     };
     libtest_mimic::run(&Arguments::from_args(), tests).exit_code()

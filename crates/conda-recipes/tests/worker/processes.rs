@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use conda_recipes::{BuildEvent, worker::WorkerError};
+use conda_recipes::{
+    BuildEvent,
+    worker::{Worker, WorkerEnvironment, WorkerError},
+};
 
 use crate::{
     release,
@@ -153,6 +156,22 @@ pub(crate) fn a_worker_that_dies_is_an_error() {
     let error = workspace.try_build(workspace.build_request()).unwrap_err();
     assert!(
         matches!(&error, conda_recipes::Error::Worker(WorkerError::Died { status, .. }) if status.contains("signal: 9")),
+        "{error}"
+    );
+}
+
+pub(crate) fn a_program_that_is_no_worker_is_an_error() {
+    let workspace = Workspace::new();
+    workspace.script("it", &["true"], "");
+    let environment = WorkerEnvironment::from_process(&[]).unwrap();
+    let no_worker = Worker::new("echo".into(), vec!["hello".into()], environment);
+    let planned = block_on(no_worker.plan(workspace.build_request().plan));
+    let error = planned.unwrap_err();
+    assert!(
+        matches!(
+            &error,
+            conda_recipes::Error::Worker(WorkerError::Protocol { .. })
+        ),
         "{error}"
     );
 }
