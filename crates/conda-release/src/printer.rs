@@ -11,7 +11,7 @@ use console::Style;
 use indicatif::{MultiProgress, ProgressDrawTarget};
 use serde::Serialize;
 
-use crate::foreign::harmless;
+use crate::{error::Error, foreign::harmless};
 
 /// What stdout carries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -98,29 +98,37 @@ impl Printer {
     }
 
     /// A result for a person, on stdout; nothing where JSON was asked for.
-    pub fn result(&self, text: &str) -> io::Result<()> {
-        if self.format == OutputFormat::Human {
-            self.write(io::stdout(), text)?;
+    ///
+    /// # Errors
+    /// stdout cannot be written.
+    pub fn result(&self, text: &str) -> Result<(), Error> {
+        match self.format {
+            OutputFormat::Human => self.write(io::stdout(), text).map_err(no_stdout()),
+            OutputFormat::Json => Ok(()),
         }
-        Ok(())
     }
 
     /// A result for a script: the one JSON document on stdout, if that was asked for.
-    pub fn json(&self, document: &impl Serialize) -> io::Result<()> {
-        if self.format == OutputFormat::Json {
-            // In ASCII: what recipes and certificates say may carry characters that rewrite a terminal.
-            let mut text = cep27::ascii_json(document).map_err(io::Error::other)?;
-            text.push('\n');
-            self.raw(text.as_bytes())?;
+    ///
+    /// # Errors
+    /// stdout cannot be written.
+    pub fn json(&self, document: &impl Serialize) -> Result<(), Error> {
+        if self.format == OutputFormat::Human {
+            return Ok(());
         }
-        Ok(())
+        // In ASCII: what recipes and certificates say may carry characters that rewrite a terminal.
+        let text = cep27::ascii_json(document).map_err(io::Error::other);
+        self.raw(format!("{}\n", text.map_err(no_stdout())?).as_bytes())
     }
 
     /// Bytes that are the result as they stand, on stdout.
-    pub fn raw(&self, bytes: &[u8]) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// stdout cannot be written.
+    pub fn raw(&self, bytes: &[u8]) -> Result<(), Error> {
         let mut stdout = io::stdout().lock();
-        stdout.write_all(bytes)?;
-        stdout.flush()
+        let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
+        written.map_err(no_stdout())
     }
 
     /// What happened, on stderr: a right-aligned verb and what it happened to.
@@ -185,6 +193,10 @@ impl Printer {
     fn write(&self, mut to: impl Write, text: &str) -> io::Result<()> {
         writeln!(to, "{}", text.trim_end_matches('\n'))
     }
+}
+
+fn no_stdout() -> impl FnOnce(io::Error) -> Error {
+    Error::output("write", "stdout")
 }
 
 /// A duration as a person reads it: `85 ms`, `1.2 s`, `2 min 5 s`.

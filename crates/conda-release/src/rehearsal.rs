@@ -142,12 +142,8 @@ pub(crate) fn show(
     workspace: &Workspace,
     printer: &Printer,
 ) -> Result<(), Error> {
-    printer
-        .result(&pipeline::packages_table(release, workspace.current()))
-        .map_err(Error::output("write", "stdout"))?;
-    printer
-        .json(release.manifest())
-        .map_err(Error::output("write", "stdout"))
+    printer.result(&pipeline::packages_table(release, workspace.current()))?;
+    printer.json(release.manifest())
 }
 
 /// Ends a command that does one phase of a release: where something is left, says what does it.

@@ -64,17 +64,13 @@ impl InspectArgs {
         }
         if printer.format() == OutputFormat::Human {
             let shown: Vec<String> = attestations.iter().map(lines).collect();
-            printer
-                .result(&shown.join("\n\n"))
-                .map_err(Error::output("write", "stdout"))?;
+            printer.result(&shown.join("\n\n"))?;
         }
         let report = Report {
             schema_version: 1,
             attestations,
         };
-        printer
-            .json(&report)
-            .map_err(Error::output("write", "stdout"))?;
+        printer.json(&report)?;
         Ok(Status::Done)
     }
 }

@@ -48,12 +48,8 @@ impl PlanArgs {
         }
         let (planned, changes) = Rehearsal::plan(workspace, &self.recipes, printer).await?;
         let shown = pipeline::plan_table(&planned.plan, &changes)?;
-        printer
-            .result(&shown)
-            .map_err(Error::output("write", "stdout"))?;
-        printer
-            .json(&planned.plan)
-            .map_err(Error::output("write", "stdout"))?;
+        printer.result(&shown)?;
+        printer.json(&planned.plan)?;
         Ok(Status::Done)
     }
 }

@@ -219,9 +219,7 @@ impl PublishArgs {
                 channel: to.to_owned(),
                 packages: refused,
             };
-            printer
-                .json(&report)
-                .map_err(Error::output("write", "stdout"))?;
+            printer.json(&report)?;
             return Ok(Status::Verify);
         }
         put(to, uploads, printer).await
@@ -329,9 +327,7 @@ async fn put(to: &Path, uploads: Vec<Upload>, printer: &Printer) -> Result<Statu
         report.packages.push(entry);
     }
     channel.finish().await?;
-    printer
-        .json(&report)
-        .map_err(Error::output("write", "stdout"))?;
+    printer.json(&report)?;
     match report.packages.iter().any(|entry| entry.error.is_some()) {
         true => Ok(Status::Publish),
         false => Ok(Status::Done),

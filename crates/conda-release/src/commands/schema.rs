@@ -41,9 +41,7 @@ impl SchemaArgs {
             Name::Journal => format!("{:#}", schema(SchemaName::Journal)),
         };
         let text = format!("{}\n", text.trim_end());
-        printer
-            .raw(text.as_bytes())
-            .map_err(Error::output("write", "stdout"))?;
+        printer.raw(text.as_bytes())?;
         Ok(Status::Done)
     }
 }

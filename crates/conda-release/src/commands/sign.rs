@@ -153,9 +153,7 @@ impl SignArgs {
                 error,
             });
         }
-        printer
-            .json(&report)
-            .map_err(Error::output("write", "stdout"))?;
+        printer.json(&report)?;
         match report.packages.iter().any(|entry| entry.error.is_some()) {
             true => Ok(Status::Sign),
             false => Ok(Status::Done),

@@ -63,18 +63,14 @@ impl ValidateArgs {
         };
         if printer.format() == OutputFormat::Human {
             for entry in &documents {
-                printer
-                    .result(&lines(entry))
-                    .map_err(Error::output("write", "stdout"))?;
+                printer.result(&lines(entry))?;
             }
         }
         let report = Report {
             schema_version: 1,
             documents,
         };
-        printer
-            .json(&report)
-            .map_err(Error::output("write", "stdout"))?;
+        printer.json(&report)?;
         Ok(status)
     }
 }

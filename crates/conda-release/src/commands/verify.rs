@@ -140,16 +140,14 @@ impl VerifyArgs {
             .iter()
             .map(Entry::status)
             .fold(Status::Done, Status::and);
-        show(&packages, &trust, printer).map_err(Error::output("write", "stdout"))?;
+        show(&packages, &trust, printer)?;
         let report = Report {
             schema_version: 1,
             trust: trust.name().to_owned(),
             rehearsal: trust.is_sandbox(),
             packages,
         };
-        printer
-            .json(&report)
-            .map_err(Error::output("write", "stdout"))?;
+        printer.json(&report)?;
         Ok(status)
     }
 }
@@ -308,7 +306,7 @@ fn judge(verifier: &Verifier, subject: Subject, policy: &Policy, channel: Option
 }
 
 /// A line for each package with every check that failed, then a table of who signed what.
-fn show(packages: &[Entry], trust: &Trust, printer: &Printer) -> std::io::Result<()> {
+fn show(packages: &[Entry], trust: &Trust, printer: &Printer) -> Result<(), Error> {
     if printer.format() == OutputFormat::Json {
         return Ok(());
     }
