@@ -11,7 +11,7 @@ use std::{
 use rattler_build_core::{
     console_utils::LoggingOutputHandler,
     metadata::Output,
-    tool_configuration::{Configuration, JobserverEnv, reqwest_client_from_auth_storage},
+    tool_configuration::{Configuration, JobserverEnv},
 };
 use rattler_conda_types::Subdir;
 use release_manifest::{Digest, PackageKey, Phase, Plan, RelativePath};
@@ -24,6 +24,7 @@ use crate::{
     failure,
     local_channel::LocalChannel,
     log::{Begin, OutputLog},
+    network,
     plan::{self, Rendered},
     schedule::{Node, Schedule, Step},
     test_phase,
@@ -48,7 +49,6 @@ pub struct BuildRequest {
 /// On return `packages` holds exactly the good packages of the plan: no file of another plan, none that failed.
 ///
 /// # Errors
-///
 /// The plan cannot be made, or is not the expected one; the output folder cannot be written.
 pub async fn build(request: &BuildRequest, reporter: &dyn Reporter) -> Result<(), Error> {
     reporter.report(BuildEvent::Planning {
@@ -455,16 +455,10 @@ fn share(cores: NonZeroUsize, jobs: NonZeroUsize, work: usize) -> usize {
 
 /// rattler-build's configuration for the whole run. It is shared by clone: it carries the lock of the output folder.
 fn configuration(options: &BuildOptions, cpu_count: usize) -> Result<Configuration, Error> {
-    let client =
-        reqwest_client_from_auth_storage(None, Default::default(), None).map_err(|source| {
-            Error::Credentials {
-                source: Box::new(source),
-            }
-        })?;
     let hidden =
         indicatif::MultiProgress::with_draw_target(indicatif::ProgressDrawTarget::hidden());
     let mut tool = Configuration::builder()
-        .with_reqwest_client(client)
+        .with_reqwest_client(network::client()?)
         .with_logging_output_handler(LoggingOutputHandler::default().with_multi_progress(hidden))
         .with_keep_build(options.keep_build)
         .with_compression_threads(options.compression_threads)

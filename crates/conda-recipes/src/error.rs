@@ -140,6 +140,12 @@ pub enum Error {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// rattler's `config.toml`, which says where mirrors and credentials are, cannot be used.
+    #[error("cannot use rattler's `config.toml`")]
+    RattlerConfig {
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The worker process failed.
     #[error(transparent)]
     Worker(#[from] WorkerError),
@@ -295,6 +301,7 @@ impl Error {
             Self::NotPlanned { .. } => "not_planned",
             Self::Channel { .. } => "local_channel",
             Self::Credentials { .. } => "credentials",
+            Self::RattlerConfig { .. } => "rattler_config",
             Self::Worker(error) => error.code(),
         }
     }

@@ -528,9 +528,23 @@ fn channels(request: &PlanRequest) -> Result<Vec<ChannelUrl>, Error> {
                 invalid("channels", format!("`{channel}` is no channel: {error}"))
             };
             let named = NamedChannelOrUrl::from_str(channel).map_err(|error| reason(&error))?;
-            named.into_base_url(&config).map_err(|error| reason(&error))
+            let base = named.into_base_url(&config).map_err(|error| reason(&error))?;
+            match carries_secret(base.url()) {
+                false => Ok(base),
+                true => Err(invalid(
+                    "channels",
+                    "a channel must not have credentials or a token in its URL, where logs and packages would repeat them: they belong in the file that RATTLER_AUTH_FILE names".to_owned(),
+                )),
+            }
         })
         .collect()
+}
+
+/// Whether a channel's URL carries a password, or a token as conda writes it: what follows `/t/`.
+fn carries_secret(url: &url::Url) -> bool {
+    let mut segments = url.path().split('/').skip_while(|segment| *segment != "t");
+    let has_token = segments.next().is_some() && segments.any(|segment| !segment.is_empty());
+    !url.username().is_empty() || url.password().is_some() || (url.scheme() != "file" && has_token)
 }
 
 fn relative(root: &Path, recipe: &Path) -> Result<RelativePath, Error> {

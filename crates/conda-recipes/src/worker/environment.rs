@@ -44,6 +44,7 @@ const PASSED: &[&str] = &[
     "RUST_BACKTRACE",
     "RATTLER_AUTH_FILE",
     "RATTLER_CACHE_DIR",
+    "RATTLER_HOME",
     "CPU_COUNT",
     "SDKROOT",
     "DEVELOPER_DIR",
@@ -107,7 +108,6 @@ impl WorkerEnvironment {
     /// Takes the allowed variables, and those named in `pass_env`, from the environment of this process.
     ///
     /// # Errors
-    ///
     /// [`WorkerError::ForbiddenVariable`] when `pass_env` names one that may identify or pay.
     pub fn from_process(pass_env: &[String]) -> Result<Self, Error> {
         Self::from_variables(std::env::vars_os(), pass_env)
@@ -116,7 +116,6 @@ impl WorkerEnvironment {
     /// Takes the allowed variables, and those named in `pass_env`, from `variables`.
     ///
     /// # Errors
-    ///
     /// [`WorkerError::ForbiddenVariable`] when `pass_env` names one that may identify or pay.
     pub fn from_variables(
         variables: impl IntoIterator<Item = (OsString, OsString)>,
@@ -134,12 +133,16 @@ impl WorkerEnvironment {
         let mut home = None;
         let mut passed = BTreeMap::new();
         let mut caches = BTreeMap::new();
+        let mut configs = BTreeMap::new();
         for (name, value) in variables {
             let text = name.to_string_lossy();
             match &*text {
                 "HOME" | "USERPROFILE" => home = Some(PathBuf::from(&value)),
                 "XDG_CACHE_HOME" | "LOCALAPPDATA" => {
                     drop(caches.insert(text.into_owned(), PathBuf::from(&value)))
+                }
+                "XDG_CONFIG_HOME" | "APPDATA" => {
+                    drop(configs.insert(text.into_owned(), PathBuf::from(&value)))
                 }
                 _ => {}
             }
@@ -159,6 +162,21 @@ impl WorkerEnvironment {
         derive(
             "RATTLER_AUTH_FILE",
             below(".rattler/credentials.json").filter(|file| file.is_file()),
+        );
+        let config = if cfg!(windows) {
+            configs.remove("APPDATA")
+        } else if cfg!(target_os = "macos") {
+            below("Library/Application Support")
+        } else {
+            configs
+                .remove("XDG_CONFIG_HOME")
+                .or_else(|| below(".config"))
+        };
+        derive(
+            "RATTLER_HOME",
+            config
+                .map(|config| config.join("rattler"))
+                .filter(|folder| folder.join("config.toml").is_file()),
         );
         let cache = if cfg!(windows) {
             caches.remove("LOCALAPPDATA")
@@ -305,6 +323,24 @@ mod tests {
         assert!(!derived.contains_key("HOME"));
         let set = environment(&[("HOME", "/home/me"), ("CARGO_HOME", "/cargo")], &[]).unwrap();
         assert_eq!(set["CARGO_HOME"], "/cargo");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_mirrors_of_the_user_are_found_without_a_home() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join(".config/rattler");
+        let text = home.path().to_str().unwrap();
+        assert!(
+            !environment(&[("HOME", text)], &[])
+                .unwrap()
+                .contains_key("RATTLER_HOME")
+        );
+        fs_err::create_dir_all(&folder).unwrap();
+        fs_err::write(folder.join("config.toml"), "").unwrap();
+        let derived = environment(&[("HOME", text)], &[]).unwrap();
+        assert_eq!(derived["RATTLER_HOME"], folder.to_str().unwrap());
+        assert!(!derived.contains_key("XDG_CONFIG_HOME"));
     }
 
     #[test]

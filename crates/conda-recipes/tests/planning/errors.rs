@@ -202,6 +202,20 @@ fn noarch_packages_that_no_platform_would_make_are_an_error() {
 }
 
 #[test]
+fn a_channel_with_a_secret_in_it_is_refused_and_not_repeated() {
+    for channel in [
+        "https://me:hunter2@example.org/channel",
+        "https://example.org/t/hunter2/channel",
+    ] {
+        let mut workspace = Workspace::with(&[("tool", "package: {name: tool, version: '1'}\n")]);
+        workspace.options.channels = vec![channel.to_owned()];
+        let failure = failure(&workspace);
+        assert_eq!(failure.code, "invalid_option");
+        assert!(!format!("{failure:?}").contains("hunter2"), "{failure:?}");
+    }
+}
+
+#[test]
 fn failures_survive_the_pipe() {
     let failure = failure(&Workspace::with(&[("tool", "package: {}\n")]));
     let json = serde_json::to_string(&failure).unwrap();

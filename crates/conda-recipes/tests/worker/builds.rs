@@ -1,6 +1,12 @@
 //! What a build does.
 
-use std::{collections::BTreeSet, num::NonZeroUsize, thread::available_parallelism};
+use std::{
+    collections::BTreeSet,
+    io::{BufRead, BufReader, Write},
+    net::TcpListener,
+    num::NonZeroUsize,
+    thread::available_parallelism,
+};
 
 use conda_recipes::{BuildEvent, TestMode};
 use release_manifest::Phase;
@@ -328,6 +334,47 @@ pub(crate) fn a_sandbox_that_is_not_installed_is_named_before_anything_is_built(
         failure.message
     );
     assert!(!workspace.output().join("packages/noarch").exists());
+}
+
+pub(crate) fn the_mirrors_of_rattlers_configuration_are_asked_instead() {
+    let mirror = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/mirror", mirror.local_addr().unwrap());
+    let (asked, requests) = std::sync::mpsc::channel();
+    // It has nothing, and ends with the test's process.
+    std::thread::spawn(move || {
+        for connection in mirror.incoming() {
+            let mut connection = connection.unwrap();
+            let mut lines = BufReader::new(connection.try_clone().unwrap()).lines();
+            let first = lines.next().unwrap().unwrap();
+            // What is sent must be read before the connection is closed.
+            while lines.next().unwrap().is_ok_and(|line| !line.is_empty()) {}
+            asked.send(first).unwrap();
+            let answer = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            connection.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+
+    let mut workspace = Workspace::new();
+    workspace
+        .script("it", MAKES_IT, "requirements:\n  host:\n    - other\n")
+        .file(
+            "rattler/config.toml",
+            &format!("[mirrors]\n\"https://channel.invalid/c\" = [\"{url}\"]\n"),
+        );
+    workspace.options.channels = vec!["https://channel.invalid/c".to_owned()];
+    let rattler = workspace.root().join("rattler").display().to_string();
+    workspace.environment.push(("RATTLER_HOME", rattler));
+    workspace
+        .environment
+        .push(("NO_PROXY", "127.0.0.1".to_owned()));
+    assert_eq!(workspace.build().ends().len(), 1, "nobody has `other`");
+    let requests: Vec<String> = requests.try_iter().collect();
+    assert!(
+        requests
+            .iter()
+            .any(|line| line.starts_with("GET /mirror/noarch/")),
+        "{requests:?}"
+    );
 }
 
 pub(crate) fn only_what_is_asked_for_is_built() {
