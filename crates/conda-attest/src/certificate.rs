@@ -194,7 +194,7 @@ impl Certificate {
             .clone();
         let info = parse_certificate_info(&der).map_err(|error| Error::Service {
             service: "certificate authority",
-            url: url.to_string(),
+            url: http::shown(url),
             reason: error.to_string(),
             transient: false,
         })?;
@@ -310,7 +310,7 @@ fn service(
 ) -> Error {
     Error::Service {
         service,
-        url: http::without_query(url),
+        url: http::shown(url),
         // A body of the server's choice may be part of it.
         reason: cep27::printable(&error.to_string()),
         transient,

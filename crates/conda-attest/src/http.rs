@@ -29,7 +29,7 @@ pub(crate) fn client(url: &Url) -> Result<Client, Error> {
     }
     builder.build().map_err(|error| Error::Service {
         service: "http client",
-        url: without_query(url),
+        url: shown(url),
         reason: with_causes(&error),
         transient: false,
     })
@@ -44,7 +44,7 @@ pub(crate) async fn send(
 ) -> Result<Vec<u8>, Error> {
     let failed = |reason: String, transient| Error::Service {
         service,
-        url: without_query(url),
+        url: shown(url),
         reason,
         transient,
     };
@@ -76,10 +76,23 @@ pub(crate) fn is_transient(status: u16) -> bool {
     matches!(status, 408 | 425 | 429 | 500..=599)
 }
 
-/// A URL for messages: its query may hold a capability.
-pub(crate) fn without_query(url: &Url) -> String {
+/// A URL for messages, without what may be a secret: credentials, query and fragment.
+pub(crate) fn shown(url: &Url) -> String {
     let mut url = url.clone();
+    // A URL without a host has no credentials to take away.
+    let _none = url.set_username("").and_then(|()| url.set_password(None));
     url.set_query(None);
     url.set_fragment(None);
     url.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_has_no_secret_of_a_url() {
+        let url = Url::parse("https://user:word@host.example/path?token=t#part").unwrap();
+        assert_eq!(shown(&url), "https://host.example/path");
+    }
 }

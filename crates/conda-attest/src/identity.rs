@@ -1,3 +1,5 @@
+//! Identity tokens, and where they come from.
+
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -191,7 +193,7 @@ impl ActionsEndpoint {
             .bearer_auth(&self.bearer);
         let body = http::send(request, "identity endpoint", &self.url, MAX_ANSWER).await?;
         let reply: Reply = serde_json::from_slice(&body).map_err(|_| Error::Identity {
-            endpoint: http::without_query(&self.url),
+            endpoint: http::shown(&self.url),
             reason: "expected a JSON object with the key value".to_owned(),
         })?;
         IdentityToken::from_jwt(&reply.value)
@@ -201,7 +203,7 @@ impl ActionsEndpoint {
 impl std::fmt::Debug for ActionsEndpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ActionsEndpoint")
-            .field("url", &http::without_query(&self.url))
+            .field("url", &http::shown(&self.url))
             .finish_non_exhaustive()
     }
 }

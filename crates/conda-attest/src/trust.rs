@@ -1,3 +1,5 @@
+//! What is believed, and who is asked to sign.
+
 use std::path::Path;
 
 use cep27::Sha256;
@@ -6,7 +8,7 @@ use sha2::Digest as _;
 use sigstore_trust_root::{SigningConfig, TrustedRoot};
 use url::{Host, Url};
 
-use crate::Error;
+use crate::{Error, http};
 
 /// What stands in the certificates and the trusted root of a rehearsal's Sigstore, and in no other.
 ///
@@ -173,7 +175,7 @@ impl Trust {
             .is_some_and(|host| host.ends_with(".sigstore.dev") || host.ends_with(".sigstage.dev"));
         if self.audience == PUBLIC_AUDIENCE && !public && !is_loopback(url) {
             return Err(Error::SharedAudience {
-                url: url.to_string(),
+                url: http::shown(url),
             });
         }
         Ok(())
@@ -203,15 +205,14 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
 
 /// Parses a service's URL and refuses what could be read on the way.
 pub(crate) fn secure_url(service: &'static str, text: &str) -> Result<Url, Error> {
-    match Url::parse(text) {
+    let url = match Url::parse(text) {
         Ok(url) if url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url)) => {
-            Ok(url)
+            return Ok(url);
         }
-        _ => Err(Error::Insecure {
-            service,
-            url: text.to_owned(),
-        }),
-    }
+        Ok(url) => http::shown(&url),
+        Err(error) => format!("a URL that cannot be read ({error})"),
+    };
+    Err(Error::Insecure { service, url })
 }
 
 fn read(path: &Path, what: &'static str) -> Result<Value, Error> {
