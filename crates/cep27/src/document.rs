@@ -1,3 +1,5 @@
+//! What a file is that may carry publish attestations, and every violation in it.
+
 use std::fmt;
 
 use base64::Engine as _;

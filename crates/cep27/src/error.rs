@@ -1,3 +1,5 @@
+//! What keeps a text from being one of this crate's names.
+
 use thiserror::Error;
 
 use crate::Subdir;

@@ -1,3 +1,5 @@
+//! The file names of conda packages (CEP-26).
+
 use std::fmt;
 use std::str::FromStr;
 

@@ -1,3 +1,5 @@
+//! Reading JSON strictly: each key once, nothing behind the document, and limits on all that can grow.
+
 use std::collections::HashSet;
 use std::fmt;
 

@@ -1,3 +1,5 @@
+//! The rules of CEP-27 by number.
+
 use std::fmt;
 
 use serde::{Serialize, Serializer};

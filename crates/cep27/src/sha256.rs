@@ -1,3 +1,5 @@
+//! SHA-256 digests in their one written form.
+
 use std::fmt;
 use std::str::FromStr;
 

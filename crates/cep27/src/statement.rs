@@ -1,3 +1,5 @@
+//! The statement that we write, and its one serialisation.
+
 use serde::Serialize;
 
 use crate::{FileName, Sha256, TargetChannel};

@@ -1,3 +1,5 @@
+//! The platforms that conda knows.
+
 use std::fmt;
 use std::str::FromStr;
 

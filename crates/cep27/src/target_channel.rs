@@ -1,3 +1,5 @@
+//! The channel URLs that we attest.
+
 use std::fmt;
 use std::str::FromStr;
 

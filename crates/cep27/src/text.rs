@@ -1,3 +1,5 @@
+//! Foreign text, made fit for a terminal or a message.
+
 use std::fmt::Write as _;
 
 use serde::Serialize;

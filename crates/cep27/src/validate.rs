@@ -1,3 +1,5 @@
+//! The rules against the raw text of a statement or predicate.
+
 use serde_json::Value;
 
 use crate::json::read_json;

@@ -1,3 +1,5 @@
+//! One broken rule, and lists of them that cannot grow without end.
+
 use std::fmt;
 
 use serde::Serialize;

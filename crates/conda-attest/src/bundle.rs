@@ -1,3 +1,5 @@
+//! Bundles: found in files, read strictly, and what sigstore-verify leaves open about their log entries.
+
 use std::path::Path;
 
 use serde_json::value::RawValue;

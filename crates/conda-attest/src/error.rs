@@ -1,3 +1,5 @@
+//! What goes wrong while signing, and while reading what is to be verified.
+
 use std::path::PathBuf;
 use std::sync::Arc;
 

@@ -1,3 +1,5 @@
+//! What an attestation says, for people and programs to look at.
+
 use std::collections::BTreeMap;
 
 use cms::content_info::ContentInfo;

@@ -1,3 +1,5 @@
+//! Package files, and what they say of themselves in `info/index.json`.
+
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};

@@ -1,3 +1,5 @@
+//! Who may have signed.
+
 use regex::Regex;
 use sigstore_crypto::CertificateInfo;
 

@@ -1,3 +1,5 @@
+//! What signing reports while it runs.
+
 use std::time::Duration;
 
 use release_manifest::PackageKey;

@@ -1,3 +1,5 @@
+//! Signing a batch of packages under one certificate.
+
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+//! What came out of verifying: every check by its name.
+
 use std::fmt;
 
 use release_manifest::Timestamp;

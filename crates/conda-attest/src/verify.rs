@@ -1,3 +1,5 @@
+//! Judging attestations by one trusted root.
+
 use cep27::Expected;
 use release_manifest::{Source, Timestamp};
 use sigstore_crypto::CertificateInfo;

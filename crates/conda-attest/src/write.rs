@@ -1,3 +1,5 @@
+//! Writing a file whole or not at all.
+
 use std::io::Write as _;
 use std::path::Path;
 

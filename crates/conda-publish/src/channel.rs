@@ -1,3 +1,5 @@
+//! What every channel can do, and what it takes and gives.
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 

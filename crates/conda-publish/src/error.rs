@@ -1,3 +1,5 @@
+//! What goes wrong while publishing and reading channels.
+
 use std::io::ErrorKind;
 use std::path::PathBuf;
 

@@ -1,3 +1,5 @@
+//! How a user names a channel.
+
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;

@@ -1,3 +1,5 @@
+//! Reading a channel as conda clients do.
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

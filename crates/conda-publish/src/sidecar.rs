@@ -1,3 +1,5 @@
+//! Sidecars: the attestations of a package in a channel (CEP-50).
+
 use cep27::Sha256;
 use serde_json::value::RawValue;
 

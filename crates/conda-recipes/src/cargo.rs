@@ -52,7 +52,6 @@ pub struct Member {
 /// A recipe packages the member that `links` says, else the one with the name of the recipe's folder.
 ///
 /// # Errors
-///
 /// [`Error::CargoMetadata`], and [`Error::UnknownMember`] for a link to no member.
 pub fn cargo_context(
     root: &Path,

@@ -17,7 +17,6 @@ const RECIPE_FILE: &str = "recipe.yaml";
 /// hidden or ignored by git is found only when named. A glob passes over folders without a recipe; a name must lead to one.
 ///
 /// # Errors
-///
 /// [`Error::MissingRecipe`] for a pattern that leads to no recipe, [`Error::OutsideRoot`] for a recipe that the plan could not
 /// name relative to `root`, [`Error::InvalidPattern`] for what is no glob.
 pub fn find(root: &Path, patterns: &[String]) -> Result<Vec<PathBuf>, Error> {

@@ -68,7 +68,6 @@ pub(crate) struct Rendered {
 /// Runs the Jinja of recipes, which reads the environment of this process (`env.get`): a release calls it in the worker.
 ///
 /// # Errors
-///
 /// A recipe or variant file that does not parse or render, a cycle of hard build edges, two outputs of the same file name, or
 /// an output folder too long to build in.
 pub async fn plan(request: &PlanRequest) -> Result<Plan, Error> {

@@ -37,7 +37,6 @@ pub use serve::serve;
 /// `wait` once if there is one.
 ///
 /// # Errors
-///
 /// It does not end within a minute, or the folder cannot be written.
 pub fn wait_for_end(output: &Path, wait: impl FnOnce()) -> Result<(), Error> {
     lock::WorkerLock::take(output, wait)?;

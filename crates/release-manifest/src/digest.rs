@@ -1,3 +1,5 @@
+//! Digests of what is not a package.
+
 use std::fmt;
 use std::str::FromStr;
 

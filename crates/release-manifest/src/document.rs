@@ -1,3 +1,5 @@
+//! Reading and writing the documents of this crate.
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -1,3 +1,5 @@
+//! What keeps a document from being one, or a step from being taken.
+
 use thiserror::Error;
 
 use crate::{Digest, PackageKey, Progress, SchemaName, SchemaVersion};

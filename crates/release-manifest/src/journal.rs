@@ -1,3 +1,5 @@
+//! The journal: what happened, one line an entry.
+
 use cep27::Sha256;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

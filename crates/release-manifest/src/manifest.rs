@@ -1,3 +1,5 @@
+//! The manifest: how far a release has come.
+
 use std::collections::HashSet;
 
 use cep27::TargetChannel;

@@ -1,3 +1,5 @@
+//! Joining what several build jobs made of one plan.
+
 use std::collections::BTreeSet;
 
 use crate::{

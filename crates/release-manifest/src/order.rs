@@ -1,3 +1,5 @@
+//! The order in which a plan's packages are built, and who needs whom.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{Error, PackageKey, PlannedPackage};

@@ -1,3 +1,5 @@
+//! Where a release comes from: mode, tool, source, isolation and trust.
+
 use cep27::Sha256;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

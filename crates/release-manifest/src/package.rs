@@ -1,3 +1,5 @@
+//! A package of a release: its progress, and the evidence for it.
+
 use std::collections::BTreeMap;
 
 use cep27::{FileName, Sha256, Subdir};

@@ -1,3 +1,5 @@
+//! What names a package.
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;

@@ -1,3 +1,5 @@
+//! The plan: everything that a release will do.
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use cep27::{FileName, Subdir, TargetChannel};

@@ -1,3 +1,5 @@
+//! Paths that stay beneath their folder.
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;

@@ -1,3 +1,5 @@
+//! The JSON schemas of the documents.
+
 use std::fmt;
 
 use crate::{JournalEntry, Manifest, Plan};

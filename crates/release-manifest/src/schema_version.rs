@@ -1,3 +1,5 @@
+//! The version of the documents.
+
 use std::fmt;
 
 use serde::de::Error as _;

@@ -1,3 +1,5 @@
+//! Moments in their one written form.
+
 use std::fmt;
 use std::str::FromStr;
 

@@ -1,3 +1,5 @@
+//! The one function that changes a manifest, and which steps it allows.
+
 use crate::{
     Error, Event, JournalEntry, Manifest, Package, PackageKey, Phase, Progress, SchemaVersion,
     Skipped, Taken, Timestamp,

@@ -1,3 +1,5 @@
+//! Reading variants, whose keys must be there once.
+
 use std::collections::BTreeMap;
 use std::fmt;
 

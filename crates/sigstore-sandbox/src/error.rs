@@ -1,3 +1,5 @@
+//! What goes wrong with a sandbox.
+
 use std::path::PathBuf;
 
 /// Why a sandbox could not start, or stop in good order.

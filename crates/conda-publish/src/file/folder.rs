@@ -1,3 +1,5 @@
+//! The folder itself: its paths, its locks, and what is known of its files.
+
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};

@@ -22,7 +22,6 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// processes of the same user. Called once, when the release begins.
 ///
 /// # Errors
-///
 /// The kernel refuses.
 pub fn guard_parent() -> io::Result<()> {
     set_child_subreaper(Some(getpid()))?;

@@ -8,7 +8,6 @@ use super::Leftover;
 /// Does nothing here.
 ///
 /// # Errors
-///
 /// None.
 pub fn guard_parent() -> io::Result<()> {
     Ok(())

@@ -48,7 +48,6 @@ impl Worker {
     /// Plans in a worker, as [`plan`](crate::plan()) does.
     ///
     /// # Errors
-    ///
     /// Those of [`plan`](crate::plan()), and those of the worker.
     pub async fn plan(&self, request: PlanRequest) -> Result<Plan, Error> {
         let trace = |event| tracing::info!(?event, "the worker says");
@@ -61,7 +60,6 @@ impl Worker {
     /// Builds and tests in a worker, as [`build`](crate::build()) does.
     ///
     /// # Errors
-    ///
     /// Those of [`build`](crate::build()), and those of the worker.
     pub async fn build(&self, request: BuildRequest, reporter: &dyn Reporter) -> Result<(), Error> {
         match self
