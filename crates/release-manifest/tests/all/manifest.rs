@@ -94,6 +94,7 @@ fn claims_without_evidence_are_refused() {
             package["attestation"]["colour"] = json!("green")
         }),
     ];
+    let refused = refused.map(|message| samples::without_place(&message));
     insta::assert_snapshot!(refused.join("\n"));
 }
 

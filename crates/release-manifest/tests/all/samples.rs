@@ -378,3 +378,12 @@ fn other_end(text: &str) -> String {
     let (kept, last) = text.split_at(text.len().saturating_sub(1));
     format!("{kept}{}", if last == "0" { '1' } else { '0' })
 }
+
+/// A message without line and column: where a field stands depends on whether the features of
+/// `serde_json` that a whole workspace asks for keep the order of keys.
+pub(crate) fn without_place(message: &str) -> String {
+    match message.rsplit_once(" at line ") {
+        Some((message, _)) => format!("{message} at line …"),
+        None => message.to_owned(),
+    }
+}
