@@ -190,6 +190,32 @@ fn recipes_on_the_command_line_replace_the_configured_ones() {
 }
 
 #[test]
+fn globs_on_the_command_line_are_seen_from_the_current_folder() {
+    let workspace = Workspace::with_two_packages();
+    let planned = |folder: &str, glob: &str| {
+        let mut command = workspace.command(["plan", glob, "--output-format", "json"]);
+        command.current_dir(workspace.path(folder));
+        let plan = workspace.run_command(command).ends(0).json();
+        plan["packages"].as_array().unwrap().len()
+    };
+    assert_eq!(planned("", "recipes/*"), 2);
+    assert_eq!(planned("", "./recipes/f*"), 1);
+    assert_eq!(planned("recipes", "*"), 2);
+    assert_eq!(planned("recipes/first", "../s*/recipe.yaml"), 1);
+}
+
+#[test]
+fn a_path_that_scripts_cannot_quote_is_refused_before_anything_is_built() {
+    let workspace = Workspace::with_one_package();
+    for (path, character) in [("out$1", '$'), ("out\"1", '"'), ("out`1", '`')] {
+        workspace
+            .run(["release", "--output", path])
+            .ends(3)
+            .says(&format!("expected a path without `{character}`"));
+    }
+}
+
+#[test]
 fn building_needs_no_identity_and_signing_and_publishing_continue_it() {
     let workspace = Workspace::with_two_packages();
     let progress = || {

@@ -130,6 +130,7 @@ impl<'a> Renderer<'a> {
                     format!("expected an RFC 3339 time: {error}"),
                 )
             })?;
+        check_quotable(&request.output)?;
         Ok(Self {
             packages: request.packages(),
             timestamp,
@@ -538,6 +539,18 @@ fn channels(request: &PlanRequest) -> Result<Vec<ChannelUrl>, Error> {
             }
         })
         .collect()
+}
+
+/// rattler-build writes the paths of build folders into scripts between double quotes, and nothing more.
+fn check_quotable(output: &Path) -> Result<(), Error> {
+    let path = output.to_string_lossy();
+    match path.chars().find(|c| "\"$`\\".contains(*c)) {
+        Some(found) if !cfg!(windows) => Err(invalid(
+            "output",
+            format!("build scripts cannot be run in `{path}`: expected a path without `{found}`"),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Whether a channel's URL carries a password, or a token as conda writes it: what follows `/t/`.

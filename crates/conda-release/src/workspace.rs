@@ -1,6 +1,6 @@
 //! The workspace a command works in: its root, configuration and source.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use cep27::TargetChannel;
 use conda_publish::ChannelLocation;
@@ -110,9 +110,30 @@ impl Workspace {
             [] => self.config.recipes.clone(),
             given => given
                 .iter()
-                .map(|recipe| self.current.join(recipe).display().to_string())
+                .map(|recipe| self.seen_from_root(recipe).display().to_string())
                 .collect(),
         }
+    }
+
+    /// A recipe of the command line: a file or folder as it stands, a glob as seen from the root, where globs begin.
+    fn seen_from_root(&self, recipe: &Path) -> PathBuf {
+        let path = self.current.join(recipe);
+        if path.exists() {
+            return path;
+        }
+        let current = fs::canonicalize(&self.current).unwrap_or_else(|_| self.current.clone());
+        let mut seen = PathBuf::new();
+        for part in current.join(recipe).components() {
+            match part {
+                Component::ParentDir => {
+                    let _had_one = seen.pop();
+                }
+                Component::CurDir => {}
+                part => seen.push(part),
+            }
+        }
+        seen.strip_prefix(&self.root)
+            .map_or(path, Path::to_path_buf)
     }
 
     /// The channel that is published to: `--to`, else the configured one.
