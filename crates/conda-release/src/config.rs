@@ -10,7 +10,10 @@ use cep27::TargetChannel;
 use conda_recipes::{BuildOptions, PackageLink, SkipExisting};
 use fs_err as fs;
 use schemars::JsonSchema;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, DeserializeOwned},
+};
 
 use crate::{
     error::{ConfigError, Error},
@@ -25,6 +28,7 @@ pub const FILE: &str = "conda-release.toml";
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
     /// Globs that name folders with a `recipe.yaml`, or recipe files; relative to the root.
+    #[serde(deserialize_with = "at_least_one")]
     pub recipes: Vec<String>,
     /// Where `--execute` publishes.
     pub channel: Option<String>,
@@ -125,6 +129,17 @@ pub struct Publish {
     pub manifest: bool,
     /// Waits until clients see the packages.
     pub wait: bool,
+}
+
+/// A list with something in it: a release of nothing would end well and do nothing.
+fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let recipes = Vec::<String>::deserialize(deserializer)?;
+    match recipes.is_empty() {
+        false => Ok(recipes),
+        true => Err(de::Error::custom(
+            "expected at least one recipe, folder or glob, found none",
+        )),
+    }
 }
 
 /// The JSON schema of the configuration file.
@@ -361,6 +376,9 @@ mod tests {
         let (line, column, message, _) = invalid("[sign]\nconcurrency = 0\n");
         assert_eq!((line, column), (2, 15));
         assert!(message.contains("nonzero"), "{message}");
+        let (line, _, message, _) = invalid("recipes = []");
+        assert_eq!(line, 1);
+        assert!(message.contains("at least one"), "{message}");
         let (_, _, message, _) = invalid("target-channel = \"https://prefix.dev/t/x/\"");
         assert!(!message.is_empty());
     }
