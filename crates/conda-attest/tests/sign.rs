@@ -300,6 +300,24 @@ async fn a_package_that_changed_since_its_build_is_not_signed() {
 }
 
 #[tokio::test]
+async fn an_attestation_that_does_not_verify_is_not_written() {
+    let (trusted, other) = (Fixture::start().await, Fixture::start().await);
+    // Services that answer in good order, and that the trusted root knows nothing of.
+    let trust = Trust::from_file(
+        &trusted.sandbox.trusted_root(),
+        Some(&other.sandbox.signing_config()),
+    )
+    .unwrap()
+    .with_audience(sigstore_sandbox::AUDIENCE);
+    let packages = other.packages(2);
+    let results = sign(&trust, &other.identity, packages, &options(), &())
+        .await
+        .unwrap();
+    assert_eq!(codes(&results), ["refused"; 2]);
+    assert!(bundles(other.dir.path()).is_empty());
+}
+
+#[tokio::test]
 async fn a_package_that_says_it_is_another_is_not_signed() {
     let fixture = Fixture::start().await;
     let good = r#"{"name": "greet", "version": "1.0.0", "build": "h1_0", "subdir": "noarch"}"#;
