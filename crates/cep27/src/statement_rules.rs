@@ -51,17 +51,20 @@ fn check_statement_type(value: Option<&Value>, violations: &mut Violations) {
     match value.and_then(Value::as_str) {
         Some(STATEMENT_TYPE) => {}
         Some("https://in-toto.io/Statement/v0.1") => violations.push(
-            Rule::StatementType.broken("statement_v0_1",
-                POINTER,
-                quote(STATEMENT_TYPE),
-                "the older `https://in-toto.io/Statement/v0.1`",
-            )
-            .because(
-                "older cosign releases write in-toto Statement v0.1, which CEP-27 does not allow: \
-                 attest the package again with a client that writes v1",
-            ),
+            Rule::StatementType
+                .broken(
+                    "statement_v0_1",
+                    POINTER,
+                    quote(STATEMENT_TYPE),
+                    "the older `https://in-toto.io/Statement/v0.1`",
+                )
+                .because(
+                    "older cosign releases write in-toto Statement v0.1, which CEP-27 does not \
+                 allow: attest the package again with a client that writes v1",
+                ),
         ),
-        _ => violations.push(Rule::StatementType.broken("statement_type",
+        _ => violations.push(Rule::StatementType.broken(
+            "statement_type",
             POINTER,
             quote(STATEMENT_TYPE),
             describe(value),
@@ -104,22 +107,20 @@ fn check_subjects<'a>(
         return (None, None);
     };
     match subjects.len() {
-        0 => violations.push(Rule::SingleSubject.broken("subject_none",
-            POINTER,
-            EXPECTED,
-            "none",
-        )),
+        0 => violations.push(Rule::SingleSubject.broken("subject_none", POINTER, EXPECTED, "none")),
         1 => {}
         count => violations.push(
-            Rule::SingleSubject.broken("subject_many",
-                POINTER,
-                EXPECTED,
-                format!("{count} subjects"),
-            )
-            .because(
-                "actions/attest writes all files that the glob in `subject-path` matches into one \
-                 statement; CEP-27 wants one attestation a package: attest each file by itself",
-            ),
+            Rule::SingleSubject
+                .broken(
+                    "subject_many",
+                    POINTER,
+                    EXPECTED,
+                    format!("{count} subjects"),
+                )
+                .because(
+                    "actions/attest writes all files that the glob in `subject-path` matches into \
+                 one statement; CEP-27 wants one attestation a package: attest each file by itself",
+                ),
         ),
     }
     let mut first = (None, None);
