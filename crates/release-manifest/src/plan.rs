@@ -43,6 +43,8 @@ pub struct Plan {
     #[schemars(with = "Vec<PlannedPackage>")]
     pub packages: Vec<PlannedPackage>,
     /// What will not be built, and why; sorted.
+    #[serde(deserialize_with = "read_skipped")]
+    #[schemars(with = "Vec<SkippedOutput>")]
     pub skipped: Vec<SkippedOutput>,
 }
 
@@ -195,6 +197,14 @@ fn read_packages<'de, D: Deserializer<'de>>(
     check(&packages).map_err(D::Error::custom)?;
     sort(&mut packages);
     Ok(packages)
+}
+
+fn read_skipped<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<SkippedOutput>, D::Error> {
+    let mut skipped = Vec::deserialize(deserializer)?;
+    skipped.sort();
+    Ok(skipped)
 }
 
 fn check(packages: &[PlannedPackage]) -> Result<(), Error> {
