@@ -391,7 +391,7 @@ mod tests {
             "https://prefix.dev/acme?token=tk-1234",
         ] {
             let error = load(&format!("target-channel = \"{channel}\"")).unwrap_err();
-            let shown = crate::error::Shown::from(&error).render();
+            let shown = crate::shown::Shown::from(&error).render();
             assert!(shown.contains("1 │ target-channel = "), "{shown}");
             assert!(!shown.contains("tk-1234"), "{shown}");
         }

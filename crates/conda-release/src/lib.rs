@@ -27,6 +27,7 @@ pub mod printer;
 mod progress;
 mod rehearsal;
 mod release;
+mod shown;
 mod source;
 mod table;
 mod workspace;
@@ -38,9 +39,10 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     cli::{Cli, Command},
-    error::{Error, Shown},
+    error::Error,
     exit::Status,
     printer::{ColorChoice, OutputFormat, Printer, Verbosity},
+    shown::Shown,
     workspace::Workspace,
 };
 

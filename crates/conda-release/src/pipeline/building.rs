@@ -12,11 +12,12 @@ use release_manifest::{Event, PackageError, PackageKey, Phase, Progress};
 
 use super::{Planning, planning::count, records::Records};
 use crate::{
-    error::{Error, Shown},
+    error::Error,
     foreign::harmless,
     printer::{Printer, duration, size},
     progress::Activity,
     release::Release,
+    shown::Shown,
 };
 
 /// Builds and tests what the release still needs.
