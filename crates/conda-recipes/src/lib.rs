@@ -23,6 +23,7 @@ mod local_channel;
 mod log;
 mod network;
 mod options;
+mod package_format;
 mod plan;
 mod remove;
 mod render;
@@ -38,7 +39,7 @@ pub use error::{Error, Excerpt, Failure};
 pub use event::{BuildEvent, Reporter};
 pub use find::find;
 pub use options::{
-    BuildOptions, ChannelPriority, EnvironmentIsolation, InvalidPackageFormat, PackageFormat,
-    Platform, Sandbox, SkipExisting, TestMode,
+    BuildOptions, ChannelPriority, EnvironmentIsolation, Platform, Sandbox, SkipExisting, TestMode,
 };
+pub use package_format::{InvalidPackageFormat, PackageFormat};
 pub use plan::{PlanRequest, plan};
