@@ -223,6 +223,27 @@ fn a_manifest_of_another_mode_trust_or_version_is_refused() {
 }
 
 #[test]
+fn state_that_is_no_regular_file_is_refused_and_not_waited_for() {
+    for file in ["plan.json", "release-manifest.json", "journal.jsonl"] {
+        let workspace = released();
+        let path = workspace.rehearsal(file);
+        let elsewhere = replace_by_link(&path, &workspace);
+        workspace.run(["release"]).ends(3).says("regular file");
+        fs::remove_file(&path).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        workspace
+            .run(["release"])
+            .ends(3)
+            .says("regular file")
+            .says(file);
+        fs::remove_file(&path).unwrap();
+        fs::rename(&elsewhere, &path).unwrap();
+        workspace.run(["release"]).ends(0);
+    }
+}
+
+#[test]
 fn a_manifest_of_another_plan_gives_what_still_holds() {
     let workspace = released();
     let before = workspace.recorded("one");

@@ -4,15 +4,21 @@
 //! the journal and made durable before anything relies on it. A killed run loses nothing that it
 //! had reported.
 
-use std::{fs::File, io::Write, path::Path};
+use std::{
+    fs::File,
+    io::{self, Write},
+    path::Path,
+};
 
 use fs_err as fs;
 use release_manifest::{
-    Event, Isolation, Manifest, Mode, PackageKey, Plan, Timestamp, read_journal,
+    DOCUMENT_LIMIT, Event, Isolation, JOURNAL_LIMIT, Manifest, Mode, PackageKey, Plan, Timestamp,
+    read_journal,
 };
 
 use crate::{
     error::Error,
+    input,
     output::{OutputFolder, write_atomically},
 };
 
@@ -40,14 +46,16 @@ impl Stored {
     /// # Errors
     /// A file that is unreadable, of a newer version, or no plan, manifest or journal.
     pub(crate) fn read(folder: &OutputFolder) -> Result<Option<Self>, Error> {
-        let (Some(plan), Some(manifest)) = (read(&folder.plan())?, read(&folder.manifest())?)
-        else {
+        let (Some(plan), Some(manifest)) = (
+            read(&folder.plan(), DOCUMENT_LIMIT)?,
+            read(&folder.manifest(), DOCUMENT_LIMIT)?,
+        ) else {
             return Ok(None);
         };
         let plan = Plan::from_json(&plan).map_err(Error::state(folder.plan()))?;
         let mut manifest =
             Manifest::from_json(&manifest).map_err(Error::state(folder.manifest()))?;
-        if let Some(journal) = read(&folder.journal())? {
+        if let Some(journal) = read(&folder.journal(), JOURNAL_LIMIT)? {
             // A torn last line is what a killed run leaves: its step was not reported to anybody.
             let (entries, _torn) =
                 read_journal(&journal).map_err(Error::state(folder.journal()))?;
@@ -197,10 +205,14 @@ fn start_journal(path: &Path) -> Result<File, Error> {
         .map_err(Error::output("write", path))
 }
 
-fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+/// The bytes of a state file, if it is there: a regular file of no more than the tool writes.
+fn read(path: &Path, limit: usize) -> Result<Option<Vec<u8>>, Error> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_file() => input::read(path, limit).map(Some),
+        Ok(_) => Err(Error::output("read", path)(io::Error::other(
+            "expected a regular file",
+        ))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::output("read", path)(error)),
     }
 }

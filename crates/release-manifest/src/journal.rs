@@ -122,7 +122,7 @@ impl JournalEntry {
 }
 
 /// Most bytes of a journal: some two hundred thousand entries.
-const JOURNAL_LIMIT: usize = 256 << 20;
+pub const JOURNAL_LIMIT: usize = 256 << 20;
 
 /// Reads a journal. What follows the last newline is what a killed run was about to write: it is
 /// reported, and otherwise ignored.

@@ -33,7 +33,7 @@ mod variant;
 pub use digest::Digest;
 pub use document::DOCUMENT_LIMIT;
 pub use error::Error;
-pub use journal::{Event, JournalEntry, Torn, read_journal};
+pub use journal::{Event, JOURNAL_LIMIT, JournalEntry, Torn, read_journal};
 pub use manifest::Manifest;
 pub use merge::Shard;
 pub use origin::{Isolation, Mode, Source, Tool, Trust};
