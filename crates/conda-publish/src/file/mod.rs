@@ -112,7 +112,16 @@ impl FileChannel {
     ///
     /// An error also when the mutable sidecar is another one than the advertised: the next indexing goes by it.
     pub fn sidecar(&self, package: &PackageKey) -> Result<Option<Sidecar>, Error> {
-        let advertised = ChannelReader::open(&self.folder.root)?.sidecar(package)?;
+        self.sidecar_seen_by(&ChannelReader::open(&self.folder.root)?, package)
+    }
+
+    /// [`sidecar`](Self::sidecar) for many packages: the repodata is the one that `reader` of this channel read.
+    pub fn sidecar_seen_by(
+        &self,
+        reader: &ChannelReader,
+        package: &PackageKey,
+    ) -> Result<Option<Sidecar>, Error> {
+        let advertised = reader.sidecar(package)?;
         let path = self.folder.sidecar(package)?;
         if put::read_sidecar(&path)? != advertised {
             return Err(Error::Advertised {

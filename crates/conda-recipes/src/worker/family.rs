@@ -68,6 +68,13 @@ pub(super) fn end_worker(pid: u32) {
             .collect()
     });
     let _gone_already: rustix::io::Result<()> = kill_process(worker, Signal::KILL);
+    // Who goes on finds nothing of it at work: neither its lock nor a process that is still dying.
+    for _ in 0..ROUNDS {
+        match waitpid(Some(worker), WaitOptions::NOHANG) {
+            Ok(None) => std::thread::sleep(PAUSE),
+            Ok(Some(_)) | Err(_) => break,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]

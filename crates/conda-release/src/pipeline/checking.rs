@@ -8,7 +8,7 @@ use std::{
 
 use cep27::Sha256;
 use conda_attest::{Policy, Trust, Verifier};
-use conda_publish::FileChannel;
+use conda_publish::{ChannelReader, FileChannel};
 use rayon::prelude::*;
 use release_manifest::{Event, Package, Progress};
 use sha2::Digest as _;
@@ -36,6 +36,10 @@ pub(crate) fn check(
         release: &*release,
         verifier,
         channel,
+        reader: match channel {
+            Some(channel) => ChannelReader::open(channel.root()).map_err(|error| error.to_string()),
+            None => Err("the channel is not there".to_owned()),
+        },
     };
     let packages = release.manifest().packages();
     let returned: Vec<_> = packages
@@ -61,6 +65,8 @@ struct Checks<'a> {
     release: &'a Release,
     verifier: Option<Verifier>,
     channel: Option<&'a FileChannel>,
+    /// The channel's repodata, read once for all packages.
+    reader: Result<ChannelReader, String>,
 }
 
 impl Checks<'_> {
@@ -153,7 +159,10 @@ impl Checks<'_> {
         if url.is_ok_and(|url| url.as_str() != published.url) {
             return Err(format!("the channel is not at {}", published.url));
         }
-        let sidecar = channel.sidecar(&key).map_err(|error| error.to_string())?;
+        let reader = self.reader.as_ref().map_err(String::clone)?;
+        let sidecar = channel
+            .sidecar_seen_by(reader, &key)
+            .map_err(|error| error.to_string())?;
         if sidecar.map(|sidecar| sidecar.sha256()) != published.sidecar_sha256 {
             return Err("the channel does not advertise the recorded attestations".to_owned());
         }
