@@ -345,12 +345,21 @@ pub(crate) fn the_mirrors_of_rattlers_configuration_are_asked_instead() {
         for connection in mirror.incoming() {
             let mut connection = connection.unwrap();
             let mut lines = BufReader::new(connection.try_clone().unwrap()).lines();
-            let first = lines.next().unwrap().unwrap();
+            // A client may open a connection that it does not use.
+            let Some(Ok(first)) = lines.next() else {
+                continue;
+            };
             // What is sent must be read before the connection is closed.
-            while lines.next().unwrap().is_ok_and(|line| !line.is_empty()) {}
-            asked.send(first).unwrap();
+            while lines
+                .next()
+                .is_some_and(|line| line.is_ok_and(|line| !line.is_empty()))
+            {}
+            if asked.send(first).is_err() {
+                return;
+            }
             let answer = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-            connection.write_all(answer.as_bytes()).unwrap();
+            // Nor does it wait for every answer.
+            let _answered = connection.write_all(answer.as_bytes());
         }
     });
 
