@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, TryLockError},
-    io::{Read, Seek, Write},
+    io::{self, Read, Seek, Write},
     path::{Path, PathBuf},
 };
 
@@ -118,6 +118,7 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let written = || -> std::io::Result<()> {
         fs::create_dir_all(folder)?;
         let mut builder = tempfile::Builder::new();
+        builder.prefix(HALF_WRITTEN.0).suffix(HALF_WRITTEN.1);
         // For everybody the umask allows: other jobs and servers read what a release leaves.
         #[cfg(unix)]
         {
@@ -132,6 +133,27 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     };
     written().map_err(Error::output("write", path))
 }
+
+/// Removes from the folder what [`write_atomically`] left there when it was killed. Only for who
+/// holds the lock: nobody else writes there then.
+pub(crate) fn remove_half_written(folder: &Path) -> Result<(), Error> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Error::output("read", folder)(error)),
+    };
+    for entry in entries {
+        let path = entry.map_err(Error::output("read", folder))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with(HALF_WRITTEN.0) && name.ends_with(HALF_WRITTEN.1) {
+            fs::remove_file(&path).map_err(Error::output("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// How the names of files begin and end that are not yet what they will be.
+const HALF_WRITTEN: (&str, &str) = (".half-written-", ".tmp");
 
 /// Makes a rename in the folder durable.
 fn sync_folder(folder: &Path) -> std::io::Result<()> {
@@ -169,6 +191,19 @@ mod tests {
         write_atomically(&written, b"one").unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
         assert_eq!(mode(&written), mode(&plain));
+    }
+
+    #[test]
+    fn what_a_killed_run_left_half_written_is_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for name in [".half-written-Ab12.tmp", ".half-written", "plan.json"] {
+            fs::write(path(name), "").unwrap();
+        }
+        remove_half_written(folder.path()).unwrap();
+        assert!(!path(".half-written-Ab12.tmp").exists());
+        assert!(path(".half-written").exists() && path("plan.json").exists());
+        remove_half_written(&path("nowhere")).unwrap();
     }
 
     #[test]

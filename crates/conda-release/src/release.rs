@@ -19,7 +19,7 @@ use release_manifest::{
 use crate::{
     error::Error,
     input,
-    output::{OutputFolder, write_atomically},
+    output::{OutputFolder, remove_half_written, write_atomically},
 };
 
 /// A planned release and how far each of its packages is.
@@ -114,6 +114,7 @@ impl Release {
         trust: Option<release_manifest::Trust>,
         stored: Option<Stored>,
     ) -> Result<Self, Error> {
+        remove_half_written(folder.path())?;
         if stored.is_none() {
             // A journal that has lost its manifest: its numbers would not follow those of a new one.
             start_journal(&folder.journal())?;
