@@ -313,6 +313,10 @@ fn show(packages: &[Entry], trust: &Trust, printer: &Printer) -> Result<(), Erro
     if trust.is_sandbox() {
         printer.result("REHEARSAL: signed by a sandbox on somebody's machine, which proves nothing to others\n")?;
     }
+    printer.result(&format!(
+        "policy: as given on the command line, under the trust of `{}`",
+        harmless(trust.name())
+    ))?;
     for entry in packages {
         let mark = if entry.verified { "✓" } else { "✗" };
         printer.result(&format!("{mark} {}", harmless(&entry.path)))?;
