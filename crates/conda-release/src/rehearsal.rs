@@ -80,10 +80,7 @@ impl Rehearsal {
         if changes.values().any(|change| *change != Change::Unchanged) {
             printer.note(&pipeline::plan_table(&plan, &changes)?);
         }
-        let trust = stored
-            .as_ref()
-            .and_then(|stored| stored.manifest.trust.clone());
-        let release = Release::begin(workspace.folder(Mode::Rehearsal), plan, trust, stored)?;
+        let release = Release::begin(workspace.folder(Mode::Rehearsal), plan, stored)?;
         Ok(Self {
             planning,
             release,
@@ -117,9 +114,8 @@ impl Rehearsal {
                 expected: expected.to_string(),
             });
         }
-        let trust = stored.manifest.trust.clone();
         let plan = stored.plan.clone();
-        Ok((Release::begin(folder, plan, trust, Some(stored))?, lock))
+        Ok((Release::begin(folder, plan, Some(stored))?, lock))
     }
 
     /// Takes back what no longer holds of what an earlier run recorded.
@@ -132,7 +128,7 @@ impl Rehearsal {
 pub(crate) fn check(release: &mut Release, printer: &Printer) -> Result<FileChannel, Error> {
     let channel = FileChannel::open(&release.folder().channel(), Kind::Rehearsal)?;
     let trust = pipeline::rehearsal_trust(release.folder())?;
-    pipeline::check(release, trust.as_ref(), Some(&channel), printer)?;
+    pipeline::check(release, trust.as_ref(), &channel, printer)?;
     Ok(channel)
 }
 

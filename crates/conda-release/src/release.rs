@@ -111,7 +111,6 @@ impl Release {
     pub(crate) fn begin(
         folder: OutputFolder,
         plan: Plan,
-        trust: Option<release_manifest::Trust>,
         stored: Option<Stored>,
     ) -> Result<Self, Error> {
         remove_half_written(folder.path())?;
@@ -123,6 +122,9 @@ impl Release {
         let manifest = match stored {
             Some(stored) if stored.manifest.plan_digest == digest => stored.manifest,
             stored => {
+                let trust = stored
+                    .as_ref()
+                    .and_then(|stored| stored.manifest.trust.clone());
                 let mut manifest = Manifest::new(&plan, trust, Isolation::Worker);
                 if let Some(stored) = stored {
                     manifest.carry_over(&stored.manifest);

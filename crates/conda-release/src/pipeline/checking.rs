@@ -28,7 +28,7 @@ use crate::{error::Error, printer::Printer, release::Release};
 pub(crate) fn check(
     release: &mut Release,
     trust: Option<&Trust>,
-    channel: Option<&FileChannel>,
+    channel: &FileChannel,
     printer: &Printer,
 ) -> Result<(), Error> {
     let verifier = trust.map(Verifier::new).transpose()?;
@@ -36,10 +36,7 @@ pub(crate) fn check(
         release: &*release,
         verifier,
         channel,
-        reader: match channel {
-            Some(channel) => ChannelReader::open(channel.root()).map_err(|error| error.to_string()),
-            None => Err("the channel is not there".to_owned()),
-        },
+        reader: ChannelReader::open(channel.root()).map_err(|error| error.to_string()),
     };
     let packages = release.manifest().packages();
     let returned: Vec<_> = packages
@@ -64,7 +61,7 @@ pub(crate) fn check(
 struct Checks<'a> {
     release: &'a Release,
     verifier: Option<Verifier>,
-    channel: Option<&'a FileChannel>,
+    channel: &'a FileChannel,
     /// The channel's repodata, read once for all packages.
     reader: Result<ChannelReader, String>,
 }
@@ -147,9 +144,10 @@ impl Checks<'_> {
     }
 
     fn published(&self, package: &Package) -> Result<(), String> {
-        let (Some(published), Some(channel)) = (&package.published, self.channel) else {
-            return Err("the channel is not there".to_owned());
+        let Some(published) = &package.published else {
+            return Err("no publication was recorded".to_owned());
         };
+        let channel = self.channel;
         let key = package.key();
         let served = channel.lookup(&key).map_err(|error| error.to_string())?;
         if served != package.sha256 {
