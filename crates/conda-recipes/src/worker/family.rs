@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, io, time::Duration};
 
 use rustix::process::{
-    DumpableBehavior, Pid, Signal, WaitOptions, getpid, getsid, kill_process, set_child_subreaper,
+    DumpableBehavior, Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper,
     set_dumpable_behavior, setsid, waitpid,
 };
 
@@ -31,13 +31,13 @@ pub fn guard_parent() -> io::Result<()> {
 
 /// Ends every process that a worker of this process left running, and says which. To be called while no worker runs.
 pub fn end_leftovers() -> Vec<Leftover> {
-    let Ok(own) = getsid(None) else {
+    let Some(Process { session: own, .. }) = process(getpid().as_raw_nonzero().get()) else {
         return Vec::new();
     };
     end(|| {
         descendants(getpid())
             .into_iter()
-            .filter(|process| process.session != own.as_raw_nonzero().get())
+            .filter(|process| process.session != own)
             .collect()
     })
 }
@@ -81,6 +81,7 @@ pub(super) fn end_worker(pid: u32) {
 struct Process {
     pid: i32,
     parent: i32,
+    /// 0 where its leader is outside of this process's PID namespace, as a container's init often finds itself.
     session: i32,
     is_dead: bool,
 }
@@ -152,13 +153,15 @@ fn processes() -> Vec<Process> {
     entries
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter_map(|pid: i32| {
-            parse_stat(
-                pid,
-                &std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?,
-            )
-        })
+        .filter_map(process)
         .collect()
+}
+
+fn process(pid: i32) -> Option<Process> {
+    parse_stat(
+        pid,
+        &std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?,
+    )
 }
 
 /// proc_pid_stat(5): `pid (name) state ppid pgrp session …`; the name may contain anything, also `) R 1 1 1`.

@@ -61,6 +61,7 @@ fn main() -> ExitCode {
         ]
         processes: [
             a_background_process_is_found_and_ended,
+            a_background_process_is_found_in_a_container,
             a_background_process_does_not_hold_the_build_up,
             nothing_outlives_a_killed_release,
             nothing_outlives_a_cancelled_build,

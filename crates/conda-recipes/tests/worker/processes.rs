@@ -81,6 +81,19 @@ pub(crate) fn a_background_process_is_found_and_ended() {
     });
 }
 
+pub(crate) fn a_background_process_is_found_in_a_container() {
+    let workspace = Workspace::new();
+    workspace.script("it", &[RUNAWAY], "");
+    let request = workspace.build_request();
+    let Some(release) = release::start_in_container(&workspace, &request) else {
+        return;
+    };
+    let ended = release.wait_with_output().unwrap();
+    let done: release::Done = serde_json::from_slice(&ended.stdout).unwrap();
+    assert_eq!(done.leftovers(), ["sleep 86400"], "{done:?}");
+    assert_eq!(done.run(&workspace).ends(), ["built it", "untested it"]);
+}
+
 pub(crate) fn a_background_process_does_not_hold_the_build_up() {
     let mut workspace = Workspace::new();
     workspace.options.jobs = NonZeroUsize::new(2);

@@ -66,7 +66,40 @@ pub(crate) fn start(
     request: &BuildRequest,
     environment: &[(&str, String)],
 ) -> Child {
-    let mut release = Command::new(std::env::current_exe().unwrap())
+    let command = Command::new(std::env::current_exe().unwrap());
+    spawn(command, workspace, request, environment)
+}
+
+/// Starts a release in a PID namespace of its own, as a container engine does: the leader of its session is outside.
+///
+/// `None`, with a message, on a machine that allows no such namespace; on CI that is a failure.
+pub(crate) fn start_in_container(workspace: &Workspace, request: &BuildRequest) -> Option<Child> {
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--map-root-user", "--pid", "--fork", "--mount-proc"]);
+    let allowed = Command::new("unshare")
+        .args(unshare.get_args())
+        .arg("true")
+        .status()
+        .is_ok_and(|status| status.success());
+    if !allowed {
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "CI must allow `unshare --pid`"
+        );
+        eprintln!("skipped: this machine does not allow `unshare --map-root-user --pid`");
+        return None;
+    }
+    unshare.arg(std::env::current_exe().unwrap());
+    Some(spawn(unshare, workspace, request, &[]))
+}
+
+fn spawn(
+    mut command: Command,
+    workspace: &Workspace,
+    request: &BuildRequest,
+    environment: &[(&str, String)],
+) -> Child {
+    let mut release = command
         .arg(RELEASE)
         .envs(environment.iter().map(|(name, value)| (name, value)))
         .env("RATTLER_CACHE_DIR", workspace.root().join("cache"))
