@@ -74,6 +74,17 @@ impl IdentityToken {
         self.token.expiration()
     }
 
+    /// What may be shown of the token before it is used.
+    #[must_use]
+    pub fn facts(&self) -> TokenFacts {
+        TokenFacts {
+            issuer: self.issuer().to_owned(),
+            subject: self.subject().to_owned(),
+            audience: self.audience().into_iter().map(str::to_owned).collect(),
+            expires_at: self.expires_at(),
+        }
+    }
+
     /// `owner/repo/.github/workflows/file.yml@ref` of a GitHub Actions token: the end of the
     /// identity its certificate will have.
     pub(crate) fn workflow_ref(&self) -> Option<&str> {
@@ -112,6 +123,20 @@ impl IdentityToken {
         }
         Ok(())
     }
+}
+
+/// What may be shown of a token: everything but the token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TokenFacts {
+    /// Who vouches for the identity.
+    pub issuer: String,
+    /// Whom the token speaks of, in its issuer's terms.
+    pub subject: String,
+    /// Whom the token is for.
+    pub audience: Vec<String>,
+    /// When it ends.
+    pub expires_at: Timestamp,
 }
 
 impl std::fmt::Debug for IdentityToken {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use release_manifest::PackageKey;
 
-use crate::Signed;
+use crate::{Signed, TokenFacts};
 
 /// Receives what happens while a batch is signed, as it happens.
 ///
@@ -23,17 +23,15 @@ impl Reporter for () {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// An identity token was accepted: this is who signs.
-    Identity {
-        /// Who vouches for the identity.
-        issuer: String,
-        /// The subject alternative name of the certificate.
-        identity: String,
-        /// When the token ends.
-        expires_at: jiff::Timestamp,
-    },
+    /// An identity token was found good: this is who signs. The certificate authority has not seen
+    /// it yet.
+    Identity(TokenFacts),
     /// A certificate for a new key was issued, the first or a renewed one.
     Certificate {
+        /// Whose it is: its subject alternative name.
+        identity: String,
+        /// Who vouches for the identity.
+        issuer: String,
         /// Until when it can sign.
         not_after: jiff::Timestamp,
     },
@@ -57,6 +55,8 @@ pub enum Event {
     },
     /// A request failed in passing and is repeated.
     Retrying {
+        /// The package it is for; a certificate is for all of them.
+        file: Option<PackageKey>,
         /// What was asked for.
         what: &'static str,
         /// Which attempt failed, counted from 1.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rand::Rng as _;
+use release_manifest::PackageKey;
 use tokio::time::Instant;
 
 use crate::{Error, Event, Reporter};
@@ -29,11 +30,24 @@ impl Deadline {
 pub(crate) struct Retry<'a> {
     deadline: Deadline,
     reporter: &'a dyn Reporter,
+    file: Option<&'a PackageKey>,
 }
 
 impl<'a> Retry<'a> {
     pub(crate) fn new(deadline: Deadline, reporter: &'a dyn Reporter) -> Self {
-        Self { deadline, reporter }
+        Self {
+            deadline,
+            reporter,
+            file: None,
+        }
+    }
+
+    /// The same patience, for requests about one package.
+    pub(crate) fn about(self, file: &'a PackageKey) -> Self {
+        Self {
+            file: Some(file),
+            ..self
+        }
     }
 
     pub(crate) async fn run<T, F>(
@@ -74,6 +88,7 @@ impl<'a> Retry<'a> {
                 });
             }
             self.reporter.report(Event::Retrying {
+                file: self.file.cloned(),
                 what,
                 attempt,
                 after,

@@ -19,8 +19,8 @@ use crate::retry::{Deadline, Retry};
 use crate::verdict::Outcome;
 use crate::verify::CERTIFICATE_EXPIRED;
 use crate::{
-    Error, Event, IdentitySource, Package, PackageFile, Policy, Reporter, Trust, Verdict, Verifier,
-    write,
+    BuildDefinition, Error, Event, IdentitySource, Package, PackageFile, Policy, Reporter, Trust,
+    Verdict, Verifier, write,
 };
 
 /// How a batch is signed.
@@ -57,6 +57,24 @@ impl SignOptions {
     }
 }
 
+/// A package to attest, and what its provenance shall say, if it gets one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToSign {
+    /// The package.
+    pub package: PackageFile,
+    /// What it was built from; without it there is no provenance.
+    pub provenance: Option<BuildDefinition>,
+}
+
+impl From<PackageFile> for ToSign {
+    fn from(package: PackageFile) -> Self {
+        Self {
+            package,
+            provenance: None,
+        }
+    }
+}
+
 /// An attestation that was made, verified and written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signed {
@@ -74,6 +92,21 @@ pub struct Signed {
     pub signed_at: Timestamp,
     /// The end of the certificate.
     pub certificate_not_after: Timestamp,
+    /// How many requests and signatures had to be repeated for it.
+    pub retries: u32,
+    /// The provenance beside it, where one was asked for.
+    pub provenance: Option<SignedProvenance>,
+}
+
+/// A provenance that was made, verified and written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedProvenance {
+    /// The bundle's file, `<package>.provenance.sigstore.json`.
+    pub bundle: PathBuf,
+    /// The hash of that file.
+    pub bundle_sha256: Sha256,
+    /// The index of its entry in the transparency log.
+    pub log_index: Option<u64>,
 }
 
 /// Attests packages: one CEP-27 statement each, all signed with one ephemeral key under one
@@ -90,13 +123,14 @@ pub struct Signed {
 pub async fn sign(
     trust: &Trust,
     identity: &dyn IdentitySource,
-    packages: Vec<PackageFile>,
+    packages: Vec<impl Into<ToSign>>,
     options: &SignOptions,
     reporter: &dyn Reporter,
 ) -> Result<Vec<(PackageFile, Result<Signed, Error>)>, Error> {
     if packages.is_empty() {
         return Ok(Vec::new());
     }
+    let packages: Vec<ToSign> = packages.into_iter().map(Into::into).collect();
     let batch = Batch {
         services: Services::new(trust)?,
         verifier: Arc::new(Verifier::new(trust)?.with_source(options.source.clone())),
@@ -110,7 +144,7 @@ pub async fn sign(
     let first = batch.request_certificate().await?;
     *batch.certificate.lock().await = Some(Ok(Arc::new(first)));
 
-    let attest = |(index, package): (usize, PackageFile)| {
+    let attest = |(index, ToSign { package, .. }): (usize, ToSign)| {
         let batch = &batch;
         async move {
             let result = batch.attest_and_report(&package).await;
@@ -171,10 +205,11 @@ impl Batch<'_> {
         };
         let statement =
             Statement::new(&package.file, package.sha256, &self.options.target_channel).to_json();
+        let key = package.key();
         let mut refused = None;
         for _ in 0..MAX_SIGNATURES {
             let certificate = self.certificate().await?;
-            let signing = certificate.sign(&self.services, &statement, self.retry());
+            let signing = certificate.sign(&self.services, &statement, self.retry().about(&key));
             let Some(bundle) = signing.await? else {
                 continue;
             };
@@ -192,6 +227,8 @@ impl Batch<'_> {
                     log_index: evidence.log_index,
                     signed_at: evidence.signed_at,
                     certificate_not_after: evidence.certificate_not_after,
+                    retries: 0,
+                    provenance: None,
                 });
             }
             let ended = ended_under_way(&verdict);
@@ -269,15 +306,13 @@ impl Batch<'_> {
     async fn request_certificate(&self) -> Result<Certificate, Error> {
         let token = self.identity.token().await?;
         token.check(self.audience)?;
+        self.reporter.report(Event::Identity(token.facts()));
         let source = &self.options.source;
         let certificate =
             Certificate::request(&self.services, &token, source, self.retry()).await?;
-        self.reporter.report(Event::Identity {
-            issuer: certificate.issuer().to_owned(),
-            identity: certificate.identity().to_owned(),
-            expires_at: token.expires_at(),
-        });
         self.reporter.report(Event::Certificate {
+            identity: certificate.identity().to_owned(),
+            issuer: certificate.issuer().to_owned(),
             not_after: certificate.not_after(),
         });
         Ok(certificate)

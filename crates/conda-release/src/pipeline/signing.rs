@@ -142,30 +142,31 @@ struct Lines<'a> {
 impl Reporter for Lines<'_> {
     fn report(&self, event: SignEvent) {
         match event {
-            SignEvent::Identity {
-                issuer,
+            SignEvent::Identity(_) => {}
+            SignEvent::Certificate {
                 identity,
-                expires_at,
+                issuer,
+                not_after,
             } => self.printer.status(
                 "Identity",
-                &format!("{identity}, issued by {issuer}, until {expires_at}"),
+                &format!("{identity}, issued by {issuer}, until {not_after}"),
             ),
-            SignEvent::Certificate { not_after } => {
-                self.printer
-                    .detail("Certificate", &format!("until {not_after}"));
-            }
             SignEvent::Retrying {
+                file,
                 what,
                 attempt,
                 after,
                 reason,
-            } => self.printer.detail(
-                "Retrying",
-                &format!(
-                    "{what} after attempt {attempt} ({reason}), in {}",
-                    duration(after)
-                ),
-            ),
+            } => {
+                let about = file.map_or(String::new(), |file| format!(" for {file}"));
+                self.printer.detail(
+                    "Retrying",
+                    &format!(
+                        "{what}{about} after attempt {attempt} ({reason}), in {}",
+                        duration(after)
+                    ),
+                );
+            }
             SignEvent::Signed {
                 file: package,
                 signed,
