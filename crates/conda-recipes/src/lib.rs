@@ -29,6 +29,7 @@ mod remove;
 mod render;
 mod schedule;
 mod skip;
+mod sources;
 mod test_phase;
 mod variants;
 pub mod worker;

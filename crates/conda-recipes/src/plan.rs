@@ -18,6 +18,7 @@ use crate::{
     BuildOptions, CargoContext, Error, Platform, find, graph,
     graph::Edges,
     render::{self, Outputs, RenderedOutput, Renderer, Target},
+    sources,
 };
 
 /// What planning starts from. The same request gives the same plan while recipes, sources and environment are unchanged.
@@ -324,6 +325,7 @@ fn planned(
         build_platform: render::subdir(configuration.build_platform.platform)?,
         // Known only once everything that the package builds upon has its own.
         fingerprint: Digest::of(&[]),
+        sources: sources::of(&output.output.recipe),
         build_folder: folder.to_string_lossy().into_owned(),
         builds_on: named(&edges.builds_on),
         test_needs: named(&edges.test_needs),

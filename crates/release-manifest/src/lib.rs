@@ -26,6 +26,7 @@ mod plan;
 mod relative_path;
 mod schema;
 mod schema_version;
+mod source_digest;
 mod timestamp;
 mod transition;
 mod variant;
@@ -38,12 +39,13 @@ pub use manifest::Manifest;
 pub use merge::Shard;
 pub use origin::{Isolation, Mode, Source, Tool, Trust};
 pub use package::{
-    Attestation, Package, PackageError, Phase, Progress, PublishResult, Published, Skipped, Taken,
-    Times,
+    Attestation, Package, PackageError, Phase, Progress, ProvenanceRecord, PublishResult,
+    Published, Skipped, Taken, Times,
 };
 pub use package_key::PackageKey;
 pub use plan::{Plan, PlannedPackage, SkippedOutput};
 pub use relative_path::RelativePath;
 pub use schema::{SchemaName, schema};
 pub use schema_version::SchemaVersion;
+pub use source_digest::SourceDigest;
 pub use timestamp::Timestamp;

@@ -183,6 +183,26 @@ pub struct Attestation {
     pub signed_at: Timestamp,
     /// When the certificate ended.
     pub certificate_not_after: Timestamp,
+    /// How many requests of its making had to be repeated.
+    #[serde(default)]
+    pub retries: u32,
+    /// The provenance beside it, where one was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<ProvenanceRecord>,
+}
+
+/// The SLSA provenance of a package, signed as its attestation is and published beside it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProvenanceRecord {
+    /// The Sigstore bundle, relative to the manifest.
+    pub bundle: RelativePath,
+    /// The digest of the bundle's file.
+    #[schemars(with = "wire::Sha256")]
+    pub bundle_sha256: Sha256,
+    /// The index of its entry in the transparency log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_index: Option<u64>,
 }
 
 /// Where a package was published.

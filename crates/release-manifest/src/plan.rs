@@ -9,8 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::schema::wire;
 use crate::{
-    Digest, Error, Mode, PackageKey, RelativePath, SchemaName, SchemaVersion, Source, Tool,
-    document, order, variant,
+    Digest, Error, Mode, PackageKey, RelativePath, SchemaName, SchemaVersion, Source, SourceDigest,
+    Tool, document, order, variant,
 };
 
 /// Everything that a release will do, complete before anything is built. Later phases decide
@@ -70,6 +70,9 @@ pub struct PlannedPackage {
     /// The digest of everything that goes into it, what it builds upon included. Equal
     /// fingerprint and a good package: not built again.
     pub fingerprint: Digest,
+    /// What is fetched for it, as its recipe names it; sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<SourceDigest>,
     /// Where it is built. Packages with the same build folder are built one after another.
     pub build_folder: String,
     /// Packages of this plan that must be built before it; sorted. Only these can form a cycle.
@@ -230,6 +233,8 @@ fn check(packages: &[PlannedPackage]) -> Result<(), Error> {
 fn sort(packages: &mut [PlannedPackage]) {
     packages.sort_by_cached_key(PlannedPackage::key);
     for package in packages {
+        package.sources.sort();
+        package.sources.dedup();
         for edges in [
             &mut package.builds_on,
             &mut package.test_needs,

@@ -1,4 +1,4 @@
-//! Reading variants, whose keys must be there once.
+//! Reading variants and other maps of strings, whose keys must be there once.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Deserializer;
 use serde::de::{Error as _, MapAccess, Visitor};
 
-/// Reads a variant, a map from keys to values, and refuses a key that is given twice: readers
+/// Reads a map from keys to values, such as a variant, and refuses a key that is given twice: readers
 /// that keep the first and readers that keep the last would see different packages.
 pub(crate) fn read<'de, D: Deserializer<'de>>(
     deserializer: D,
@@ -17,7 +17,7 @@ pub(crate) fn read<'de, D: Deserializer<'de>>(
         type Value = BTreeMap<String, String>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a variant: an object of strings")
+            f.write_str("an object of strings")
         }
 
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {

@@ -6,4 +6,5 @@ mod edges;
 mod errors;
 mod fingerprints;
 mod outputs;
+mod sources;
 mod workspace;

@@ -73,6 +73,7 @@ pub(crate) fn start(
 /// Starts a release in a PID namespace of its own, as a container engine does: the leader of its session is outside.
 ///
 /// `None`, with a message, on a machine that allows no such namespace; on CI that is a failure.
+#[expect(clippy::print_stderr, reason = "a skipped test must say so")]
 pub(crate) fn start_in_container(workspace: &Workspace, request: &BuildRequest) -> Option<Child> {
     let mut unshare = Command::new("unshare");
     unshare.args(["--map-root-user", "--pid", "--fork", "--mount-proc"]);

@@ -229,5 +229,7 @@ fn attestation(release: &Release, signed: &Signed) -> Result<Attestation, Error>
         log_index: signed.log_index,
         signed_at: signed.signed_at,
         certificate_not_after: signed.certificate_not_after,
+        retries: 0,
+        provenance: None,
     })
 }

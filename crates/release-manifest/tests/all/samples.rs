@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use release_manifest::{
     Attestation, Digest, Event, Isolation, JournalEntry, Manifest, Mode, PackageError, PackageKey,
-    Phase, Plan, PlannedPackage, Progress, PublishResult, Published, RelativePath, SchemaVersion,
-    SkippedOutput, Source, Timestamp, Tool, Trust,
+    Phase, Plan, PlannedPackage, Progress, ProvenanceRecord, PublishResult, Published,
+    RelativePath, SchemaVersion, SkippedOutput, Source, SourceDigest, Timestamp, Tool, Trust,
 };
 use serde_json::Value;
 
@@ -74,6 +74,10 @@ pub(crate) fn planned(text: &str) -> PlannedPackage {
         variant: BTreeMap::new(),
         build_platform: "linux-64".parse().unwrap(),
         fingerprint: Digest::of(text.as_bytes()),
+        sources: vec![SourceDigest {
+            uri: format!("https://example.org/{}.tar.gz", file.name()),
+            digest: BTreeMap::from([("sha256".to_owned(), digest(b"source").to_string())]),
+        }],
         build_folder: format!("rattler-build_{}", file.name()),
         builds_on: Vec::new(),
         test_needs: Vec::new(),
@@ -172,6 +176,14 @@ pub(crate) fn attested(text: &str) -> Event {
             log_index: Some(7),
             signed_at: moment(5),
             certificate_not_after: moment(605),
+            retries: 2,
+            provenance: Some(ProvenanceRecord {
+                bundle: format!("packages/{text}.provenance.sigstore.json")
+                    .parse()
+                    .unwrap(),
+                bundle_sha256: digest(b"provenance"),
+                log_index: Some(8),
+            }),
         },
         milliseconds: 30,
     }
