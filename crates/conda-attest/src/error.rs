@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use cep27::{FileName, Sha256};
 
+use crate::{Provider, Sought};
+
 /// Why packages could not be attested, or an attestation could not be read.
 ///
 /// That an attestation does not *verify* is not an error of this crate but a
@@ -110,25 +112,69 @@ pub enum Error {
         url: String,
     },
 
+    /// There is nobody to sign as.
+    #[error("no identity to sign with{}", listed(sought))]
+    NoIdentity {
+        /// What was looked for, in that order.
+        sought: Vec<Sought>,
+    },
+
     /// Text that is not an identity token.
-    #[error("not an identity token: {reason}")]
+    #[error("not an identity token ({provider}): {reason}")]
     Token {
+        /// Where it comes from.
+        provider: Provider,
         /// What is wrong; never a part of the token.
         reason: String,
     },
 
-    /// The identity token has expired or is about to.
-    #[error("the identity token of {subject} expired at {expired_at}")]
+    /// The identity token had ended before anything was signed with it.
+    #[error(
+        "the identity token of {} ({provider}) expired at {expired_at}",
+        cep27::printable(subject)
+    )]
     TokenExpired {
+        /// Where it comes from.
+        provider: Provider,
         /// Whose token it is.
         subject: String,
         /// When it ended.
         expired_at: jiff::Timestamp,
     },
 
+    /// The identity token begins in the future.
+    #[error(
+        "the identity token of {} ({provider}) is not valid before {not_before}",
+        cep27::printable(subject)
+    )]
+    TokenNotYetValid {
+        /// Where it comes from.
+        provider: Provider,
+        /// Whose token it is.
+        subject: String,
+        /// When it begins.
+        not_before: jiff::Timestamp,
+    },
+
+    /// The identity token at hand has ended, and its provider makes no other.
+    #[error("the identity token ({provider}) expired at {expired_at} and cannot be renewed")]
+    CannotRenew {
+        /// Where it comes from.
+        provider: Provider,
+        /// When it ended.
+        expired_at: jiff::Timestamp,
+        /// Why there is no newer one, where one was looked for.
+        source: Option<Box<Error>>,
+    },
+
     /// The identity token is for somebody else.
-    #[error("the identity token is for the audience {found}, expected `{expected}`")]
+    #[error(
+        "the identity token ({provider}) is for the audience {}, expected `{expected}`",
+        cep27::printable(found)
+    )]
     Audience {
+        /// Where it comes from.
+        provider: Provider,
         /// The audience of the Sigstore instance.
         expected: String,
         /// The audiences of the token.
@@ -251,11 +297,14 @@ impl Error {
             Self::NoSigningConfig { .. } => "no_signing_config",
             Self::NoService { .. } => "no_service",
             Self::Insecure { .. } => "insecure_url",
+            Self::NoIdentity { .. } => "no_identity",
             Self::Token { .. } => "token",
             Self::TokenExpired { .. } => "token_expired",
+            Self::TokenNotYetValid { .. } => "token_not_yet_valid",
+            Self::CannotRenew { .. } => "token_not_renewable",
             Self::Audience { .. } => "token_audience",
             Self::SharedAudience { .. } => "shared_audience",
-            Self::Identity { .. } => "no_identity",
+            Self::Identity { .. } => "identity_provider",
             Self::Service { .. } => "service",
             Self::Deadline { .. } => "deadline",
             Self::NoCertificate(_) => "no_certificate",
@@ -281,6 +330,43 @@ impl Error {
         )
     }
 
+    /// Whether signing had to stop because the identity token ended and its provider makes no
+    /// other: what is signed stays signed, and the same command with a new token continues.
+    #[must_use]
+    pub fn is_renewal_failure(&self) -> bool {
+        match self {
+            Self::CannotRenew { .. } => true,
+            Self::NoCertificate(error) => error.is_renewal_failure(),
+            _ => false,
+        }
+    }
+
+    /// What to do about it, where that is known. It may have several lines.
+    #[must_use]
+    pub fn help(&self) -> Option<String> {
+        let help = match self {
+            Self::NoIdentity { sought } => {
+                let remedy = sought.iter().find_map(|sought| sought.remedy.clone());
+                return Some(remedy.unwrap_or_else(|| {
+                    "sign in a CI system that gives out identity tokens, name a file with one by \
+                     --identity-token, or log in at a terminal"
+                        .to_owned()
+                }));
+            }
+            Self::TokenExpired { .. } => "get a new token; most live five minutes or less",
+            Self::TokenNotYetValid { .. } => "set the clock of this machine",
+            Self::CannotRenew { .. } => {
+                "what is signed stays signed: the same command with a new token continues"
+            }
+            Self::Audience { .. } => {
+                "ask for a token with the audience of the Sigstore instance, and no other"
+            }
+            Self::NoCertificate(error) => return error.help(),
+            _ => return None,
+        };
+        Some(help.to_owned())
+    }
+
     /// Wraps an I/O error with what was attempted, for `map_err`.
     pub(crate) fn io(
         action: &'static str,
@@ -293,6 +379,13 @@ impl Error {
             source,
         }
     }
+}
+
+fn listed(sought: &[Sought]) -> String {
+    sought
+        .iter()
+        .map(|sought| format!("\n  {sought}"))
+        .collect()
 }
 
 /// An error with its causes: reqwest's own text, for one, names only the outermost.

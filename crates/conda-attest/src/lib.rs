@@ -29,7 +29,10 @@ mod write;
 
 pub use bundle::{bundles_in, read_bundle};
 pub use error::Error;
-pub use identity::{ActionsEndpoint, IdentitySource, IdentityToken, TokenFacts};
+pub use identity::{
+    ActionsEndpoint, Environment, Identity, IdentitySource, IdentityToken, Person,
+    ProcessEnvironment, Provider, Search, Sought, TokenFacts, TokenInput, find as find_identity,
+};
 pub use inspect::{Inspection, LogEntry, SigningTime, inspect};
 pub use package::{Package, PackageFile};
 pub use policy::{GITHUB_ISSUER, Github, Matcher, Policy, WholeRegex};

@@ -272,7 +272,8 @@ impl Error {
             Self::NoBundle { .. } => {
                 "name a Sigstore bundle, JSON lines or an array of them, or a package with one beside it".to_owned()
             }
-            Self::Usage(_) | Self::Plan(_) | Self::Attest(_) | Self::Sandbox(_) | Self::Interrupted(_) => return None,
+            Self::Attest(error) => return error.help(),
+            Self::Usage(_) | Self::Plan(_) | Self::Sandbox(_) | Self::Interrupted(_) => return None,
         };
         Some(hint)
     }
@@ -312,6 +313,7 @@ fn attest_status(error: &conda_attest::Error) -> Status {
         | Error::Trust { .. }
         | Error::Policy { .. } => Status::Preflight,
         Error::Bundle { .. } => Status::Verify,
+        error if error.is_renewal_failure() => Status::Incomplete,
         _ => Status::Sign,
     }
 }

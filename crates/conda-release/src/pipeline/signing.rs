@@ -70,7 +70,8 @@ pub(crate) async fn with_sandbox<T>(
     let trust = named(Trust::from_file(&sandbox.trust_config(), None)?);
     let endpoint = sandbox.token_endpoint();
     let identity =
-        ActionsEndpoint::new(&endpoint.url, endpoint.bearer, sigstore_sandbox::AUDIENCE)?;
+        ActionsEndpoint::new(&endpoint.url, endpoint.bearer, sigstore_sandbox::AUDIENCE)?
+            .of_sandbox();
     let result = work(&trust, &identity).await;
     sandbox.stop().await;
     result
