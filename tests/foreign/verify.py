@@ -19,8 +19,6 @@ import hashlib
 import http.server
 import json
 import os
-import re
-import subprocess
 import sys
 import tempfile
 import threading
@@ -28,9 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import rattler
-
-PREDICATE_TYPE = "https://schemas.conda.org/attestations-publish-1.schema.json"
-TIMEOUT = 120  # seconds, for any one program
+from report import Report
+from verifiers import Attempt, Trust, cosign, run, sigstore_python
 
 
 @dataclass(frozen=True)
@@ -83,98 +80,18 @@ class Rehearsal:
         return cls(root, manifest["target_channel"], packages)
 
     @property
-    def trust_config(self) -> Path:
-        return self.root / "sandbox" / "trust_config.json"
-
-    @property
-    def trusted_root(self) -> Path:
-        return self.root / "sandbox" / "trusted_root.json"
+    def trust(self) -> Trust:
+        folder = self.root / "sandbox"
+        return Trust(folder / "trust_config.json", folder / "trusted_root.json")
 
     @property
     def channel(self) -> Path:
         return self.root / "channel"
 
 
-class Report:
-    """Prints one line a check and counts them."""
-
-    def __init__(self) -> None:
-        self.passed = 0
-        self.failed = 0
-
-    def check(self, name: str, passed: bool, found: object = "") -> None:
-        if passed:
-            self.passed += 1
-            print(f"  ok      {name}", flush=True)
-        else:
-            self.failed += 1
-            print(f"  FAILED  {name}\n{found}", flush=True)
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """What a verifier is asked: may this file be trusted because of this bundle, signed by this identity?"""
-
-    bundle: Path
-    file: Path
-    identity: str
-    issuer: str
-
-
-def run(
-    *command: str | os.PathLike[str], env: dict[str, str] | None = None, cwd: Path | None = None
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=TIMEOUT,
-        env=env,
-        cwd=cwd,
-    )
-
-
-def sigstore_python(rehearsal: Rehearsal, attempt: Attempt) -> subprocess.CompletedProcess[str]:
-    return run(
-        *(sys.executable, "-m", "sigstore", "--trust-config", rehearsal.trust_config, "verify", "identity", "--offline"),
-        *("--bundle", attempt.bundle, "--cert-identity", attempt.identity, "--cert-oidc-issuer", attempt.issuer),
-        attempt.file,
-        # Wide enough that no message is wrapped.
-        env={**os.environ, "COLUMNS": "1000"},
-    )
-
-
-def cosign(program: str, rehearsal: Rehearsal, attempt: Attempt) -> subprocess.CompletedProcess[str]:
-    return run(
-        *(program, "verify-blob-attestation", "--trusted-root", rehearsal.trusted_root, "--type", PREDICATE_TYPE),
-        *("--bundle", attempt.bundle, "--certificate-identity", attempt.identity),
-        *("--certificate-oidc-issuer", attempt.issuer, attempt.file),
-    )
-
-
-# How each verifier words a refusal: a misspelt option or a missing file must not pass for one.
-REFUSALS = {
-    "sigstore-python": {
-        "another file": r"no subject for digest",
-        "another identity": r"SANs do not match",
-        "another issuer": r"OIDCIssuer",
-    },
-    "cosign": {
-        "another file": r"(?i)digest",
-        "another identity": r"(?i)expected SAN value",
-        "another issuer": r"(?i)expected issuer value",
-    },
-}
-
-
-def verify_bundles(rehearsal: Rehearsal, cosign_program: str, report: Report, scratch: Path) -> None:
+def verify_bundles(rehearsal: Rehearsal, cosign_program: Path, report: Report, scratch: Path) -> None:
     """Every bundle is good for its package, and for nothing else."""
-    verifiers = {
-        "sigstore-python": functools.partial(sigstore_python, rehearsal),
-        "cosign": functools.partial(cosign, cosign_program, rehearsal),
-    }
+    verifiers = [sigstore_python(rehearsal.trust), cosign(cosign_program, rehearsal.trust)]
 
     def attempts(package: Package):
         altered = scratch / package.file
@@ -187,18 +104,19 @@ def verify_bundles(rehearsal: Rehearsal, cosign_program: str, report: Report, sc
 
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         asked = [
-            (verifier, package, lie, pool.submit(ask, attempt))
+            (verifier, package, lie, pool.submit(verifier.ask, attempt))
             for package in rehearsal.packages
             for lie, attempt in attempts(package)
-            for verifier, ask in verifiers.items()
+            for verifier in verifiers
         ]
         for verifier, package, lie, answer in asked:
             result = answer.result()
             if lie is None:
-                report.check(f"{verifier} accepts {package}", result.returncode == 0, result.stdout)
+                report.check(f"{verifier.name} accepts {package}", verifier.accepts(result), result.stdout)
             else:
-                refused = result.returncode != 0 and re.search(REFUSALS[verifier][lie], result.stdout) is not None
-                report.check(f"{verifier} refuses {lie} for {package}", refused, result.stdout)
+                report.check(
+                    f"{verifier.name} refuses {lie} for {package}", verifier.refuses(result, lie), result.stdout
+                )
 
 
 def follow_sidecars(rehearsal: Rehearsal, report: Report) -> None:
@@ -244,7 +162,7 @@ async def install(rehearsal: Rehearsal, report: Report, scratch: Path) -> None:
     """Every package is found, verified, solved and installed by a conda client, and what it brings runs."""
     server = serve(rehearsal.channel)
     channel = rattler.Channel(f"http://127.0.0.1:{server.server_port}")
-    trusted_root = rattler.TrustedRoot.from_path(rehearsal.trusted_root)
+    trusted_root = rattler.TrustedRoot.from_path(rehearsal.trust.trusted_root)
     virtual = rattler.VirtualPackage.detect()
     gateway = rattler.Gateway(cache_dir=scratch / "repodata")
     subdirs = sorted({package.subdir for package in rehearsal.packages} | {"noarch"})
@@ -307,7 +225,7 @@ def run_programs(prefix: Path, rehearsal: Rehearsal, package: Package, report: R
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rehearsal", type=Path, help="the folder with release-manifest.json")
-    parser.add_argument("--cosign", default="cosign", metavar="PROGRAM", help="cosign 3 (default: from PATH)")
+    parser.add_argument("--cosign", type=Path, default="cosign", metavar="PROGRAM", help="cosign 3 (default: from PATH)")
     arguments = parser.parse_args()
 
     rehearsal = Rehearsal.read(arguments.rehearsal.resolve())
@@ -317,8 +235,7 @@ def main() -> int:
         verify_bundles(rehearsal, arguments.cosign, report, Path(scratch))
         follow_sidecars(rehearsal, report)
         asyncio.run(install(rehearsal, report, Path(scratch)))
-    print(f"{report.passed} passed, {report.failed} failed")
-    return 1 if report.failed else 0
+    return report.end()
 
 
 if __name__ == "__main__":
