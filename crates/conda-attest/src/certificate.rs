@@ -5,9 +5,7 @@ use release_manifest::Source;
 use sigstore_bundle::BundleV03;
 use sigstore_crypto::{CertificateInfo, KeyPair, parse_certificate_info, sha256};
 use sigstore_fulcio::FulcioClient;
-use sigstore_rekor::{
-    DsseEntry, HashedRekordV2, RekorApiVersion, RekorClient, RekorV2Client, RekorV2KeyDetails,
-};
+use sigstore_rekor::{DsseEntry, HashedRekordV2, RekorClient, RekorV2Client, RekorV2KeyDetails};
 use sigstore_tsa::TimestampClient;
 use sigstore_types::{
     DerCertificate, DsseEnvelope, DsseSignature, KeyId, KindVersion, PayloadBytes, SignatureBytes,
@@ -17,7 +15,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::retry::Retry;
-use crate::trust::secure_url;
+use crate::trust::RekorVersion;
 use crate::{Error, IdentityToken, Trust, http, source};
 
 /// The services of one Sigstore instance.
@@ -34,49 +32,35 @@ enum Rekor {
 }
 
 impl Services {
-    /// Chooses the first service of each kind that is valid now, the newest Rekor first.
+    /// Clients for the services that the trust names for this moment.
     pub(crate) fn new(trust: &Trust) -> Result<Self, Error> {
-        let config = trust.signing()?;
+        let selection = trust.services()?;
         let missing = |service| Error::NoService {
             trust: trust.name().to_owned(),
             service,
         };
-        let fulcio = config
-            .fulcio_url()
-            .ok_or_else(|| missing("certificate authority"))?;
-        let rekor = config
-            .rekor_url(None)
-            .ok_or_else(|| missing("transparency log"))?;
-        let version = RekorApiVersion::from_major(rekor.major_api_version);
-        let tsa = config.tsa_url();
-        if version == Some(RekorApiVersion::V2) && tsa.is_none() {
-            // A Rekor v2 entry has no time of its own.
-            return Err(missing("timestamp authority"));
-        }
-
-        let fulcio_url = secure_url("certificate authority", &fulcio.url)?;
-        trust.check_audience(&fulcio_url)?;
-        let fulcio = FulcioClient::builder(&fulcio.url)
+        let fulcio_url = selection.fulcio;
+        let fulcio = FulcioClient::builder(fulcio_url.as_str())
             .with_http_client(http::client(&fulcio_url)?)
             .build()
             .map_err(|error| service("certificate authority", &fulcio_url, &error, false))?;
-        let rekor_url = secure_url("transparency log", &rekor.url)?;
-        let client = http::client(&rekor_url)?;
-        let rekor = match version {
-            Some(RekorApiVersion::V2) => RekorV2Client::builder(&rekor.url)
+        let log = selection.rekor.into_iter().next();
+        let log = log.ok_or_else(|| missing("transparency log"))?;
+        let client = http::client(&log.url)?;
+        let rekor = match log.version {
+            RekorVersion::V2 => RekorV2Client::builder(log.url.as_str())
                 .with_http_client(client)
                 .build()
                 .map(Rekor::V2),
-            _ => RekorClient::builder(&rekor.url)
+            RekorVersion::V1 => RekorClient::builder(log.url.as_str())
                 .with_http_client(client)
                 .build()
                 .map(Rekor::V1),
         }
-        .map_err(|error| rekor_error(&rekor_url, &error))?;
-        let tsa = match tsa {
-            Some(tsa) => {
-                let url = secure_url("timestamp authority", &tsa.url)?;
-                let client = TimestampClient::builder(&tsa.url)
+        .map_err(|error| rekor_error(&log.url, &error))?;
+        let tsa = match selection.tsa.into_iter().next() {
+            Some(url) => {
+                let client = TimestampClient::builder(url.as_str())
                     .with_http_client(http::client(&url)?)
                     .build()
                     .map_err(|error| tsa_error(&url, &error))?;
@@ -87,7 +71,7 @@ impl Services {
         Ok(Self {
             trust: trust.name().to_owned(),
             fulcio: (fulcio_url, fulcio),
-            rekor: (rekor_url, rekor),
+            rekor: (log.url, rekor),
             tsa,
         })
     }

@@ -85,6 +85,27 @@ pub enum Error {
         reason: String,
     },
 
+    /// A TUF repository answered with trust material that does not verify: wrong signatures,
+    /// hashes or versions, expired or malformed metadata. An older copy is no way out.
+    #[error("what {url} says for {trust} does not verify: {reason}")]
+    TrustRefused {
+        /// The name of the trust material.
+        trust: String,
+        /// The repository.
+        url: String,
+        /// What does not hold.
+        reason: String,
+    },
+
+    /// No trust material can be had that is fresh enough for its purpose.
+    #[error("no trust material for {trust}: {reason}")]
+    TrustUnavailable {
+        /// The name of the trust material.
+        trust: String,
+        /// What was tried, and what came of it.
+        reason: String,
+    },
+
     /// A trusted root without signing configuration can verify but not sign.
     #[error("{trust} has no signing configuration, so it can verify but not sign")]
     NoSigningConfig {
@@ -101,6 +122,17 @@ pub enum Error {
         trust: String,
         /// `certificate authority`, `transparency log`, `timestamp authority`.
         service: &'static str,
+    },
+
+    /// A signing configuration asks for services in a way that cannot be met.
+    #[error("the signing configuration of {trust} cannot be met for {service}: {reason}")]
+    Selector {
+        /// The name of the trust material.
+        trust: String,
+        /// `transparency log`, `timestamp authority`.
+        service: &'static str,
+        /// What is asked for, and what there is.
+        reason: String,
     },
 
     /// A service that is neither https nor on loopback.
@@ -294,6 +326,9 @@ impl Error {
             Self::Archive { .. } => "package_archive",
             Self::Index { .. } => "package_index",
             Self::Trust { .. } => "trust",
+            Self::TrustRefused { .. } => "trust_refused",
+            Self::TrustUnavailable { .. } => "trust_unavailable",
+            Self::Selector { .. } => "selector",
             Self::NoSigningConfig { .. } => "no_signing_config",
             Self::NoService { .. } => "no_service",
             Self::Insecure { .. } => "insecure_url",

@@ -39,6 +39,8 @@ pub use policy::{GITHUB_ISSUER, Github, Matcher, Policy, WholeRegex};
 pub use provenance::{BuildDefinition, SourceDigest};
 pub use report::{Event, Reporter};
 pub use sign::{SignOptions, Signed, SignedProvenance, ToSign, sign};
-pub use trust::{PUBLIC_AUDIENCE, SANDBOX_MARK, Trust};
+pub use trust::{
+    Freshness, PUBLIC_AUDIENCE, Purpose, SANDBOX_MARK, Trust, TrustOptions, TrustSource,
+};
 pub use verdict::{Check, CheckName, Evidence, Outcome, Verdict};
 pub use verify::Verifier;

@@ -102,7 +102,7 @@ impl<'a> Retry<'a> {
 
 /// Between half and the whole of an exponentially growing time, so that the requests of a batch
 /// that failed together do not come back together.
-fn delay(attempt: u32) -> Duration {
+pub(crate) fn delay(attempt: u32) -> Duration {
     let longest = FIRST_DELAY
         .saturating_mul(2_u32.saturating_pow(attempt - 1))
         .min(LONGEST_DELAY);

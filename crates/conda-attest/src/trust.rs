@@ -3,12 +3,25 @@
 use std::path::Path;
 
 use cep27::Sha256;
+use jiff::Timestamp;
 use serde_json::Value;
 use sha2::Digest as _;
-use sigstore_trust_root::{SigningConfig, TrustedRoot};
+use sigstore_trust_root::{SigningConfig, SigstoreInstance, TrustedRoot};
 use url::{Host, Url};
 
 use crate::{Error, http};
+
+mod cache;
+mod freshness;
+mod selection;
+mod source;
+mod transport;
+mod tuf;
+
+pub use freshness::Freshness;
+pub(crate) use selection::{RekorVersion, Selection};
+pub use source::{Purpose, TrustOptions, TrustSource};
+use tuf::Instance;
 
 /// What stands in the certificates and the trusted root of a rehearsal's Sigstore, and in no other.
 ///
@@ -31,9 +44,49 @@ pub struct Trust {
     root_sha256: Sha256,
     signing: Option<SigningConfig>,
     audience: String,
+    freshness: Freshness,
+    github: bool,
 }
 
 impl Trust {
+    /// Loads trust material from its source.
+    ///
+    /// That of a TUF repository is refreshed. To *sign*, nothing else will do. To *verify*, where
+    /// the repository cannot be reached or the network is not to be used, the copy of an earlier
+    /// run is taken, verified again but for the expiry of its metadata; where there is none, the
+    /// copy in this program. A repository that answers wrongly (a signature, a hash or a version
+    /// that does not hold, metadata that has expired) is an error in any case, and never a reason
+    /// to take an older copy.
+    ///
+    /// # Errors
+    /// When no trust material can be had that is fresh enough for its purpose, or it does not
+    /// verify, or is not what it should be.
+    pub async fn load(source: &TrustSource, options: &TrustOptions) -> Result<Self, Error> {
+        let known = |name, instance| Instance::known(name, instance);
+        let instance = match source {
+            TrustSource::PublicGood => known("public-good", SigstoreInstance::PublicGood)?,
+            TrustSource::Staging => known("staging", SigstoreInstance::Staging)?,
+            TrustSource::Github => known("github", SigstoreInstance::GitHub)?,
+            TrustSource::Tuf { url, root } => Instance::custom(url, root)?,
+            TrustSource::File {
+                path,
+                signing_config,
+            } => {
+                let trust = Self::from_file(path, signing_config.as_deref())?;
+                return Ok(trust.for_audience(options));
+            }
+        };
+        let trust = instance.load(options, Timestamp::now()).await?;
+        Ok(trust.for_audience(options))
+    }
+
+    fn for_audience(self, options: &TrustOptions) -> Self {
+        match &options.audience {
+            Some(audience) => self.with_audience(audience),
+            None => self,
+        }
+    }
+
     /// Reads a `trust_config.json` (trusted root and signing configuration together, as
     /// sigstore-python's `--trust-config`), or a `trusted_root.json` with an optional
     /// `signing_config.json`.
@@ -57,7 +110,8 @@ impl Trust {
             })
             .transpose()?;
         let name = path.display().to_string();
-        Self::new(name, &root, signing).map_err(|error| unusable(path, "trusted root", error))
+        Self::new(name, &root, signing, Freshness::File)
+            .map_err(|error| unusable(path, "trusted root", error))
     }
 
     /// Trusts a `trusted_root.json` at hand, such as those embedded in `sigstore-trust-root`; it
@@ -69,7 +123,7 @@ impl Trust {
         let path = Path::new(name);
         let root = cep27::check_json(json.as_bytes())
             .map_err(|violations| unusable(path, "trusted root", list(&violations)))?;
-        Self::new(name.to_owned(), &root, None)
+        Self::new(name.to_owned(), &root, None, Freshness::File)
             .map_err(|error| unusable(path, "trusted root", error))
     }
 
@@ -77,6 +131,7 @@ impl Trust {
         name: String,
         root: &Value,
         signing: Option<SigningConfig>,
+        freshness: Freshness,
     ) -> Result<Self, Box<dyn std::error::Error>> {
         let mut canonical = Vec::new();
         write_canonical(root, &mut canonical)?;
@@ -90,6 +145,8 @@ impl Trust {
             root_sha256: Sha256::from_bytes(sha2::Sha256::digest(&canonical).into()),
             signing,
             audience: PUBLIC_AUDIENCE.to_owned(),
+            freshness,
+            github: false,
         })
     }
 
@@ -124,6 +181,27 @@ impl Trust {
     #[must_use]
     pub fn audience(&self) -> &str {
         &self.audience
+    }
+
+    /// How old the trust material is.
+    #[must_use]
+    pub fn freshness(&self) -> &Freshness {
+        &self.freshness
+    }
+
+    /// Whether this is GitHub's instance for private repositories ([`TrustSource::Github`]): it
+    /// has no transparency log, and what it vouches for is never published.
+    #[must_use]
+    pub fn is_github(&self) -> bool {
+        self.github
+    }
+
+    /// The identity provider for people who log in with a browser, where the instance names one.
+    ///
+    /// # Errors
+    /// As for signing: when there is no signing configuration, or none that can be used.
+    pub fn identity_provider(&self) -> Result<Option<Url>, Error> {
+        Ok(self.services()?.oidc)
     }
 
     /// Whether this is a rehearsal's instance.
@@ -161,10 +239,15 @@ impl Trust {
         &self.root
     }
 
-    pub(crate) fn signing(&self) -> Result<&SigningConfig, Error> {
-        self.signing.as_ref().ok_or_else(|| Error::NoSigningConfig {
-            trust: self.name.clone(),
-        })
+    /// The services to sign with, as the signing configuration has it for this moment.
+    pub(crate) fn services(&self) -> Result<Selection, Error> {
+        let config = self
+            .signing
+            .as_ref()
+            .ok_or_else(|| Error::NoSigningConfig {
+                trust: self.name.clone(),
+            })?;
+        Selection::new(self, config, Timestamp::now())
     }
 
     /// Whether a token with this trust's audience may be sent to `url`: one for `sigstore` goes to
@@ -189,6 +272,7 @@ impl std::fmt::Debug for Trust {
             .field("root_sha256", &self.root_sha256)
             .field("audience", &self.audience)
             .field("signs", &self.signing.is_some())
+            .field("freshness", &self.freshness)
             .finish_non_exhaustive()
     }
 }
@@ -216,9 +300,13 @@ pub(crate) fn secure_url(service: &'static str, text: &str) -> Result<Url, Error
 }
 
 fn read(path: &Path, what: &'static str) -> Result<Value, Error> {
-    let file = std::fs::File::open(path).map_err(Error::io("read", path))?;
-    let bytes = crate::package::read_capped(file, path, MAX_SIZE)?;
+    let bytes = read_capped(path)?;
     cep27::check_json(&bytes).map_err(|violations| unusable(path, what, list(&violations)))
+}
+
+fn read_capped(path: &Path) -> Result<Vec<u8>, Error> {
+    let file = std::fs::File::open(path).map_err(Error::io("read", path))?;
+    crate::package::read_capped(file, path, MAX_SIZE)
 }
 
 fn unusable(path: &Path, what: &'static str, reason: impl std::fmt::Display) -> Error {

@@ -1,0 +1,116 @@
+//! A TUF repository over HTTP.
+//!
+//! Unlike the library's own, it tells failures of the network, after which a cached copy is good
+//! enough to verify with, from answers that are wrong, after which nothing is.
+
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use reqwest::{Client, StatusCode};
+use sigstore_tuf::Repository;
+use sigstore_tuf::transport::FetchFuture;
+use url::Url;
+
+use crate::error::with_causes;
+use crate::{Error, http, retry};
+
+/// How long one request may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// With the delays between them, a hiccup is outlived and a dead network soon noticed.
+const MAX_ATTEMPTS: u32 = 3;
+
+/// The repository could not be reached, or does not work.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Unreachable(String);
+
+/// Metadata at the base URL, targets in `targets/` below it.
+pub(super) struct Remote {
+    client: Client,
+    base: Url,
+}
+
+impl Remote {
+    pub(super) fn new(url: &Url) -> Result<Self, Error> {
+        let mut base = url.clone();
+        if !base.path().ends_with('/') {
+            base.set_path(&format!("{}/", base.path()));
+        }
+        Ok(Self {
+            client: http::client(&base)?,
+            base,
+        })
+    }
+
+    async fn fetch(&self, path: &str, limit: u64) -> sigstore_tuf::Result<Option<Vec<u8>>> {
+        let url = self.base.join(path).ok();
+        let url = url
+            .filter(|url| url.as_str().starts_with(self.base.as_str()))
+            .ok_or_else(|| wrong(format!("{path} is not a file of the repository")))?;
+        let mut attempt = 1;
+        loop {
+            match self.fetch_once(&url, limit).await {
+                Err(error) if is_unreachable(&error) && attempt < MAX_ATTEMPTS => {
+                    tokio::time::sleep(retry::delay(attempt)).await;
+                    attempt += 1;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn fetch_once(&self, url: &Url, limit: u64) -> sigstore_tuf::Result<Option<Vec<u8>>> {
+        let lost = |error: reqwest::Error| unreachable(with_causes(&error.without_url()));
+        let request = self.client.get(url.clone()).timeout(REQUEST_TIMEOUT);
+        let response = request.send().await.map_err(lost)?;
+        let status = response.status();
+        match status {
+            // Object stores answer 403 for what is not there, as python-tuf knows too.
+            StatusCode::NOT_FOUND | StatusCode::FORBIDDEN => return Ok(None),
+            status if status.is_success() => {}
+            status if http::is_transient(status.as_u16()) => {
+                return Err(unreachable(format!(
+                    "HTTP {status} for {}",
+                    http::shown(url)
+                )));
+            }
+            status => return Err(wrong(format!("HTTP {status} for {}", http::shown(url)))),
+        }
+        let mut body = Vec::new();
+        let mut chunks = response.bytes_stream();
+        while let Some(chunk) = chunks.next().await {
+            body.extend_from_slice(&chunk.map_err(lost)?);
+            if body.len() as u64 > limit {
+                let url = http::shown(url);
+                return Err(wrong(format!("{url} has more than {limit} bytes")));
+            }
+        }
+        Ok(Some(body))
+    }
+}
+
+impl Repository for Remote {
+    fn fetch_metadata<'a>(&'a self, name: &'a str, max_length: u64) -> FetchFuture<'a> {
+        Box::pin(self.fetch(name, max_length))
+    }
+
+    fn fetch_target<'a>(&'a self, path: &'a str, max_length: u64) -> FetchFuture<'a> {
+        Box::pin(async move { self.fetch(&format!("targets/{path}"), max_length).await })
+    }
+}
+
+/// Whether the repository could not be reached, rather than having answered something wrong.
+pub(super) fn is_unreachable(error: &sigstore_tuf::Error) -> bool {
+    matches!(
+        error,
+        sigstore_tuf::Error::Transport { source: Some(source), .. } if source.is::<Unreachable>()
+    )
+}
+
+fn unreachable(reason: String) -> sigstore_tuf::Error {
+    sigstore_tuf::Error::transport_with_source("no answer", Unreachable(reason))
+}
+
+fn wrong(reason: String) -> sigstore_tuf::Error {
+    sigstore_tuf::Error::transport(reason)
+}
