@@ -105,3 +105,66 @@ fn complaint(text: &str) -> String {
     });
     cep27::printable(&words.collect::<Vec<_>>().join(" "))
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> TokenCommand {
+        TokenCommand {
+            provider: Provider::Buildkite,
+            program: "sh",
+            arguments: vec!["-c".to_owned(), script.to_owned()],
+        }
+    }
+
+    async fn message(script: &str) -> String {
+        shell(script).run().await.unwrap_err().to_string()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_program_that_does_not_end_is_not_waited_for() {
+        let message = message("sleep 600").await;
+        assert!(message.contains("did not end"), "{message}");
+    }
+
+    #[tokio::test]
+    async fn a_program_that_fails_says_why_but_no_secret() {
+        let secret = "c".repeat(40);
+        let message = message(&format!(
+            "echo \"403 Forbidden\x1b[31m {secret} k={secret}\" >&2; exit 3"
+        ))
+        .await;
+        assert!(message.contains("exit status: 3"), "{message}");
+        assert!(message.contains("403 Forbidden"), "{message}");
+        assert!(
+            !message.contains("ccc") && !message.contains('\x1b'),
+            "{message}"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_a_program_prints_is_a_token_or_an_error() {
+        for (script, expected) in [
+            ("true", "it is empty"),
+            ("echo hello", "expected a JWT"),
+            ("yes | head -c 1000000", "longer than 64 KiB"),
+        ] {
+            let message = message(script).await;
+            assert!(message.contains(expected), "{script}: {message}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_missing_is_named() {
+        let command = TokenCommand {
+            program: "no-such-agent",
+            ..shell("")
+        };
+        let message = command.run().await.unwrap_err().to_string();
+        assert!(
+            message.contains("`no-such-agent`: it is not on the PATH"),
+            "{message}"
+        );
+    }
+}

@@ -51,11 +51,8 @@ const SERVICE: &str = "identity provider";
 pub(crate) async fn log_in(person: &dyn Person, issuer: &Url) -> Result<IdentityToken, Error> {
     let endpoints = Endpoints::discover(issuer).await?;
     let login = Login::new(issuer, endpoints);
-    let code = timeout(PATIENCE, login.code(person));
-    let (code, redirect_uri) = code
-        .await
-        .map_err(|_| login.failed(format!("nobody logged in within {} s", PATIENCE.as_secs())))??;
-    login.exchange(&code, &redirect_uri).await
+    let code = login.code(person).await?;
+    login.exchange(&code).await
 }
 
 /// What an identity provider says of itself (OpenID Connect Discovery 1.0).
@@ -123,8 +120,16 @@ impl Login {
         }
     }
 
-    /// The code, and the redirect that it was asked for with.
-    async fn code(&self, person: &dyn Person) -> Result<(String, String), Error> {
+    async fn code(&self, person: &dyn Person) -> Result<Code, Error> {
+        timeout(PATIENCE, self.ask(person))
+            .await
+            .unwrap_or_else(|_| {
+                let seconds = PATIENCE.as_secs();
+                Err(self.failed(format!("nobody logged in within {seconds} s")))
+            })
+    }
+
+    async fn ask(&self, person: &dyn Person) -> Result<Code, Error> {
         let redirect = Redirect::listen(&self.state)
             .await
             .map_err(|error| self.failed(format!("cannot listen on this machine: {error}")))?;
@@ -136,7 +141,7 @@ impl Login {
             ));
             let code = redirect.code().await;
             let code = code.map_err(|reason| self.failed(cep27::printable(&reason)))?;
-            return Ok((code, redirect_uri));
+            return Ok(Code { code, redirect_uri });
         }
         drop(redirect);
         let page = self.page(OUT_OF_BAND);
@@ -145,7 +150,10 @@ impl Login {
         let code = code.map_err(|error| self.failed(format!("no code: {error}")))?;
         match code.trim() {
             "" => Err(self.failed("no code was given".to_owned())),
-            code => Ok((code.to_owned(), OUT_OF_BAND.to_owned())),
+            code => Ok(Code {
+                code: code.to_owned(),
+                redirect_uri: OUT_OF_BAND.to_owned(),
+            }),
         }
     }
 
@@ -166,7 +174,7 @@ impl Login {
     }
 
     /// Turns the code into a token. It is good for one request, so that none is repeated.
-    async fn exchange(&self, code: &str, redirect_uri: &str) -> Result<IdentityToken, Error> {
+    async fn exchange(&self, code: &Code) -> Result<IdentityToken, Error> {
         #[derive(Deserialize)]
         struct Reply {
             id_token: String,
@@ -174,9 +182,9 @@ impl Login {
         let form = form_urlencoded::Serializer::new(String::new())
             .append_pair("grant_type", "authorization_code")
             .append_pair("client_id", CLIENT_ID)
-            .append_pair("code", code)
+            .append_pair("code", &code.code)
             .append_pair("code_verifier", &self.verifier)
-            .append_pair("redirect_uri", redirect_uri)
+            .append_pair("redirect_uri", &code.redirect_uri)
             .finish();
         let url = &self.endpoints.token;
         let request = http::client(url)?
@@ -206,7 +214,43 @@ impl Login {
     }
 }
 
+/// What a login ends with, and the redirect that it was asked for with.
+struct Code {
+    code: String,
+    redirect_uri: String,
+}
+
 /// 256 random bits, as text for a URL.
 fn secret() -> String {
     URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Absent;
+
+    #[async_trait]
+    impl Person for Absent {
+        fn open(&self, _: &Url) -> bool {
+            true
+        }
+        fn show(&self, _: &str) {}
+        async fn ask_code(&self) -> std::io::Result<String> {
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_login_that_nobody_finishes_ends() {
+        let issuer = Url::parse("https://issuer.example/auth").unwrap();
+        let endpoints = Endpoints {
+            authorization: issuer.clone(),
+            token: issuer.clone(),
+        };
+        let error = Login::new(&issuer, endpoints).code(&Absent).await.err();
+        let message = error.unwrap().to_string();
+        assert!(message.contains("nobody logged in"), "{message}");
+    }
 }
