@@ -1,9 +1,10 @@
 //! Runs a sandbox until its standard input ends, for trying other Sigstore clients against it.
 //!
 //! ```sh
-//! cargo run -p sigstore-sandbox --example sandbox -- target/sandbox
+//! cargo run -p sigstore-sandbox --example sandbox -- target/sandbox v1
 //! ```
 //!
+//! has Rekor v1 (`v2` and `both` are the others, `v2` when nothing is said), and
 //! prints the environment of a GitHub Actions job that the sandbox issues tokens for, and the files
 //! that lead clients to it.
 
@@ -11,15 +12,23 @@
 
 use std::{env, error::Error, io, path::PathBuf};
 
-use sigstore_sandbox::{AUDIENCE, Options, Sandbox};
+use sigstore_sandbox::{AUDIENCE, Options, RekorVersions, Sandbox};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let folder = env::args_os()
-        .nth(1)
-        .map(PathBuf::from)
-        .ok_or("usage: sandbox FOLDER")?;
-    let sandbox = Sandbox::start(&folder, Options::default()).await?;
+    const USAGE: &str = "usage: sandbox FOLDER [v1|v2|both]";
+    let folder = env::args_os().nth(1).map(PathBuf::from).ok_or(USAGE)?;
+    let rekor = match env::args().nth(2).as_deref() {
+        None | Some("v2") => RekorVersions::V2,
+        Some("v1") => RekorVersions::V1,
+        Some("both") => RekorVersions::Both,
+        Some(_) => return Err(USAGE.into()),
+    };
+    let options = Options {
+        rekor,
+        ..Options::default()
+    };
+    let sandbox = Sandbox::start(&folder, options).await?;
     let endpoint = sandbox.token_endpoint();
     println!("export ACTIONS_ID_TOKEN_REQUEST_URL='{}'", endpoint.url);
     println!(

@@ -113,6 +113,11 @@ pub(crate) fn public_key(key: &SigningKey) -> Result<SubjectPublicKeyInfoOwned, 
     Ok(document.decode_msg()?)
 }
 
+/// The public half of a key as SubjectPublicKeyInfo in DER.
+pub(crate) fn public_key_der(key: &SigningKey) -> Result<Vec<u8>, Error> {
+    Ok(public_key(key)?.to_der()?)
+}
+
 /// Signs a certificate with its issuer's key.
 pub(crate) fn sign(unsigned: TbsCertificate, key: &SigningKey) -> Result<Certificate, Error> {
     let signature: DerSignature = key.sign(&unsigned.to_der()?);

@@ -36,6 +36,10 @@ pub enum Error {
     #[error("expected a repository such as https://host/owner/name, found `{0}`")]
     Repository(String),
 
+    /// The issuer of [`Claims`](crate::Claims) could be somebody's.
+    #[error("expected an issuer such as https://actions.invalid, found `{0}`")]
+    Issuer(String),
+
     /// A certificate, key or timestamp could not be encoded.
     #[error("cannot encode a certificate, key or timestamp")]
     Encode(#[source] Box<dyn std::error::Error + Send + Sync>),

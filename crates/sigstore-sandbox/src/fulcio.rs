@@ -38,11 +38,12 @@ use x509_cert::{
 };
 
 use crate::{
-    AUDIENCE, Error, ISSUER,
+    AUDIENCE, Error,
     certificate::{Certified, extension, sign, subject_key_id, validity},
+    claims::SourceClaims,
     ct::{self, Sct},
     gate::ShortCertificate,
-    oidc::{SourceClaims, TokenClaims, bearer},
+    oidc::{TokenClaims, bearer},
     rpc::Status,
     server::Services,
 };
@@ -126,9 +127,9 @@ pub(crate) async fn trust_bundle(
 }
 
 /// `GET /api/v2/configuration`
-pub(crate) async fn configuration() -> Json<Value> {
+pub(crate) async fn configuration(State(services): State<Arc<Services>>) -> Json<Value> {
     Json(json!({ "issuers": [{
-        "issuerUrl": ISSUER,
+        "issuerUrl": services.issuer.url(),
         "audience": AUDIENCE,
         "challengeClaim": "sub",
         "issuerType": "uri",
@@ -203,7 +204,7 @@ fn issue(
         extension(
             true,
             &SubjectAltName(vec![GeneralName::UniformResourceIdentifier(
-                Ia5String::new(&claims.sub)?,
+                Ia5String::new(&claims.source.identity(&claims.sub))?,
             )]),
         )?,
     ];
@@ -236,27 +237,37 @@ fn issue(
 
 /// `1.3.6.1.4.1.57264.1.N`, Fulcio's own extensions: what the token says about issuer and source.
 fn fulcio_extensions(claims: &TokenClaims) -> Result<Vec<X509Extension>, Error> {
+    let source = &claims.source;
     let SourceClaims {
+        environment,
         event_name,
+        job_workflow_ref,
+        job_workflow_sha,
         r#ref,
         repository,
         repository_id,
         repository_owner,
         repository_owner_id,
         repository_visibility,
+        run_attempt,
+        run_id,
         runner_environment,
-        server_url,
+        server_url: _,
         sha,
+        workflow,
         workflow_ref,
-    } = &claims.source;
-    let below_server = |path: &Option<String>| match (server_url, path) {
-        (Some(server), Some(path)) => Some(format!("{server}/{path}")),
+    } = source;
+    let below_server = |path: &Option<String>| path.as_ref().map(|path| source.below_server(path));
+    let run = match (repository, run_id, run_attempt) {
+        (Some(repository), Some(run), Some(attempt)) => Some(format!(
+            "{repository}/actions/runs/{run}/attempts/{attempt}"
+        )),
         _ => None,
     };
     let values = [
         (8, Some(claims.iss.clone())),
-        (9, Some(claims.sub.clone())),
-        (10, sha.clone()),
+        (9, Some(source.identity(&claims.sub))),
+        (10, job_workflow_sha.clone()),
         (11, runner_environment.clone()),
         (12, below_server(repository)),
         (13, sha.clone()),
@@ -267,10 +278,26 @@ fn fulcio_extensions(claims: &TokenClaims) -> Result<Vec<X509Extension>, Error> 
         (18, below_server(workflow_ref)),
         (19, workflow_ref.as_ref().and(sha.clone())),
         (20, event_name.clone()),
+        (21, below_server(&run)),
         (22, repository_visibility.clone()),
+        (23, environment.clone()),
     ];
-    // The first extension, the issuer, holds bare text: an old mistake that every client knows.
+    // The first extensions hold bare text: an old mistake that every client knows.
     let mut extensions = vec![fulcio_extension(1, claims.iss.as_bytes().to_vec())?];
+    if job_workflow_ref.is_some() {
+        let old = [
+            (2, event_name),
+            (3, sha),
+            (4, workflow),
+            (5, repository),
+            (6, r#ref),
+        ];
+        for (number, value) in old {
+            if let Some(value) = value {
+                extensions.push(fulcio_extension(number, value.as_bytes().to_vec())?);
+            }
+        }
+    }
     for (number, value) in values {
         if let Some(value) = value {
             extensions.push(fulcio_extension(

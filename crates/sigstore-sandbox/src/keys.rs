@@ -31,6 +31,7 @@ pub(crate) struct Keys {
     pub(crate) fulcio: Certified,
     pub(crate) ct: SigningKey,
     pub(crate) rekor: ed25519_dalek::SigningKey,
+    pub(crate) rekor_v1: SigningKey,
     pub(crate) tsa: Certified,
     /// The authority of the TSA's certificate. Its key was thrown away.
     pub(crate) tsa_root: Certificate,
@@ -38,21 +39,27 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    /// Reads the keys stored in `folder`, or makes and stores new ones.
+    /// Reads the keys stored in `folder`, or makes and stores new ones: all of them, or those that
+    /// a folder from before they existed lacks.
     pub(crate) fn open(folder: &Path) -> Result<Self, Error> {
         let path = folder.join("keys.json");
-        match fs_err::read(&path) {
-            Ok(bytes) => Self::from_json(&bytes).map_err(|problem| Error::Keys {
-                path,
+        let stored = match fs_err::read(&path) {
+            Ok(bytes) => Some(bytes),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error.into()),
+        };
+        let keys = match &stored {
+            Some(bytes) => Self::from_json(bytes).map_err(|problem| Error::Keys {
+                path: path.clone(),
                 problem: problem.to_string(),
-            }),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let keys = Self::generate()?;
-                write_atomically(&path, &keys.to_json()?)?;
-                Ok(keys)
-            }
-            Err(error) => Err(error.into()),
+            })?,
+            None => Self::generate()?,
+        };
+        let json = keys.to_json()?;
+        if stored.is_none_or(|stored| stored != json) {
+            write_atomically(&path, &json)?;
         }
+        Ok(keys)
     }
 
     fn generate() -> Result<Self, Error> {
@@ -65,6 +72,7 @@ impl Keys {
             fulcio: Certified::authority("sandbox fulcio", validity)?,
             ct: new_key(),
             rekor: ed25519_dalek::SigningKey::from_bytes(&rand::random()),
+            rekor_v1: new_key(),
             tsa: tsa_root.timestamper("sandbox timestamp authority", validity)?,
             tsa_root: tsa_root.certificate,
             oidc: new_key(),
@@ -82,6 +90,10 @@ impl Keys {
             fulcio: file.fulcio.open()?,
             ct: SigningKey::from_pkcs8_pem(&file.ct)?,
             rekor: ed25519_dalek::SigningKey::from_bytes(&seed),
+            rekor_v1: match &file.rekor_v1 {
+                Some(key) => SigningKey::from_pkcs8_pem(key)?,
+                None => new_key(),
+            },
             tsa: file.tsa.open()?,
             tsa_root: Certificate::from_pem(&file.tsa_root)?,
             oidc: SigningKey::from_pkcs8_pem(&file.oidc)?,
@@ -94,6 +106,7 @@ impl Keys {
             fulcio: Stored::new(&self.fulcio)?,
             ct: pem(&self.ct)?,
             rekor: STANDARD.encode(self.rekor.to_bytes()),
+            rekor_v1: Some(pem(&self.rekor_v1)?),
             tsa: Stored::new(&self.tsa)?,
             tsa_root: self.tsa_root.to_pem(LineEnding::LF)?,
             oidc: pem(&self.oidc)?,
@@ -110,6 +123,8 @@ struct File {
     fulcio: Stored,
     ct: String,
     rekor: String,
+    /// Absent in folders from before the sandbox spoke Rekor v1.
+    rekor_v1: Option<String>,
     tsa: Stored,
     tsa_root: String,
     oidc: String,

@@ -1,5 +1,5 @@
 //! An in-process Sigstore on loopback, for rehearsals and tests: Fulcio, a certificate transparency
-//! log, Rekor v2, a timestamp authority and an identity provider.
+//! log, Rekor in both its versions, a timestamp authority and an identity provider.
 //!
 //! Clients reach it as they reach the real one: through the URLs of a signing config, and verify
 //! what it signed with a trusted root. Keys and log live in a folder: what was signed yesterday
@@ -19,6 +19,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod certificate;
+mod claims;
 mod ct;
 mod error;
 mod files;
@@ -29,7 +30,8 @@ mod log;
 mod merkle;
 mod note;
 mod oidc;
-mod rekor;
+mod rekor_v1;
+mod rekor_v2;
 mod rpc;
 mod server;
 mod trust;
@@ -45,10 +47,21 @@ use std::{
 use tokio::{net::TcpListener, task::JoinHandle};
 
 pub use crate::{
+    claims::Claims,
     error::Error,
-    gate::{Fault, FaultKind, Latency, Service},
+    gate::{Capacity, Fault, FaultKind, Latency, Service, Weather},
 };
-use crate::{gate::Gate, keys::Keys, log::Log, oidc::Issuer, server::Services, trust::TrustFiles};
+use crate::{
+    gate::{Gate, Rules},
+    keys::Keys,
+    log::{Format, Log},
+    note::Notary,
+    oidc::Issuer,
+    rekor_v1::RekorV1,
+    rekor_v2::RekorV2,
+    server::{Logs, Services},
+    trust::{Offer, TrustFiles},
+};
 
 /// What marks a sandbox: the organization of its authorities, in the trusted root and in their
 /// certificates.
@@ -70,8 +83,17 @@ pub struct Options {
     pub claims: Claims,
     /// Failures on purpose.
     pub faults: Vec<Fault>,
+    /// Failures at random.
+    pub weather: Option<Weather>,
     /// How long the services take.
     pub latency: Latency,
+    /// How many requests the services take at once: any number.
+    pub max_concurrent: Capacity,
+    /// Which transparency logs there are: Rekor v2's.
+    pub rekor: RekorVersions,
+    /// Whether the signing config names the timestamp authority. It does; the instance of Rekor v1
+    /// can do without one.
+    pub tsa: bool,
     /// How long certificates are valid: 10 minutes, as Fulcio's.
     pub certificate_lifetime: Duration,
     /// How long identity tokens are valid: 5 minutes, as GitHub's.
@@ -83,32 +105,28 @@ impl Default for Options {
         Self {
             claims: Claims::default(),
             faults: Vec::new(),
+            weather: None,
             latency: Latency::default(),
+            max_concurrent: Capacity::default(),
+            rekor: RekorVersions::default(),
+            tsa: true,
             certificate_lifetime: Duration::from_secs(10 * 60),
             token_lifetime: Duration::from_secs(5 * 60),
         }
     }
 }
 
-/// What is known about the repository that packages come from. It is put into the tokens under
-/// GitHub's names and into the certificates under Fulcio's numbers, here in brackets; what is not
-/// given is left out.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Claims {
-    /// `https://host/owner/name` (.12; its owner .16)
-    pub repository: Option<String>,
-    /// The commit's full hash (.10, .13, .19)
-    pub commit: Option<String>,
-    /// A full ref, such as `refs/heads/main` (.14)
-    pub git_ref: Option<String>,
-    /// The path of a workflow file in the repository (.18, together with repository and ref)
-    pub workflow: Option<String>,
-    /// An immutable number (.15)
-    pub repository_id: Option<String>,
-    /// An immutable number (.17)
-    pub owner_id: Option<String>,
-    /// `public`, `private` or `internal` (.22)
-    pub visibility: Option<String>,
+/// The transparency logs that a sandbox has and its signing config names. Its trusted root knows
+/// both, always.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RekorVersions {
+    /// Rekor v2 alone.
+    #[default]
+    V2,
+    /// Rekor v1 alone.
+    V1,
+    /// Two logs at one address; clients take v2 when they can.
+    Both,
 }
 
 /// Where a client gets identity tokens, by the protocol of GitHub Actions:
@@ -134,9 +152,10 @@ pub struct Sandbox {
     url: String,
     files: TrustFiles,
     token_endpoint: TokenEndpoint,
+    services: Arc<Services>,
     gate: Arc<Gate>,
     server: Abort,
-    writer: Option<std::thread::JoinHandle<()>>,
+    writers: Vec<std::thread::JoinHandle<()>>,
 }
 
 impl Sandbox {
@@ -163,37 +182,59 @@ impl Sandbox {
         listener: TcpListener,
         url: String,
     ) -> Result<Self, Error> {
+        let Options {
+            claims,
+            faults,
+            weather,
+            latency,
+            max_concurrent: capacity,
+            rekor,
+            tsa,
+            certificate_lifetime,
+            token_lifetime,
+        } = options;
         files::create_private_folder(folder)?;
-        let lock = lock(folder)?;
+        let lock = Arc::new(lock(folder)?);
         files::remove_unfinished(folder)?;
         let keys = Keys::open(folder)?;
-        let (log, writer) = Log::open(folder, keys.rekor.clone(), lock)?;
-        let files = TrustFiles::write(folder, &keys, &url)?;
-        let issuer = Issuer::new(&keys.oidc, options.token_lifetime, options.claims)?;
+        let (logs, writers) = open_logs(folder, &keys, rekor, &lock)?;
+        let offer = Offer {
+            url: &url,
+            rekor,
+            tsa,
+        };
+        let files = TrustFiles::write(folder, &keys, &offer)?;
+        let issuer = Issuer::new(&keys.oidc, token_lifetime, claims)?;
         let token_endpoint = TokenEndpoint {
             url: format!("{url}{}?api-version=2.0", oidc::TOKEN_PATH),
             bearer: issuer.bearer().to_owned(),
         };
-        let gate = Arc::new(Gate::new(options.latency, options.faults));
+        let gate = Arc::new(Gate::new(Rules {
+            latency,
+            capacity,
+            faults,
+            weather,
+        }));
         let services = Arc::new(Services {
             keys,
-            log,
             issuer,
-            certificate_lifetime: options.certificate_lifetime,
+            certificate_lifetime,
             url: url.clone(),
         });
+        let routes = server::routes(Arc::clone(&services), logs);
         let server = Abort(tokio::spawn(server::serve(
             listener,
-            services,
+            routes,
             Arc::clone(&gate),
         )));
         Ok(Self {
             url,
             files,
             token_endpoint,
+            services,
             gate,
             server,
-            writer: Some(writer),
+            writers,
         })
     }
 
@@ -222,14 +263,37 @@ impl Sandbox {
         self.token_endpoint.clone()
     }
 
-    /// The SAN of the certificates: [`IDENTITY`].
-    pub fn identity(&self) -> &str {
-        IDENTITY
+    /// A new identity token for an audience, as the endpoint mints them.
+    ///
+    /// # Errors
+    /// If it can't be signed.
+    pub fn token(&self, audience: &str) -> Result<String, Error> {
+        self.services.issuer.mint(audience)
     }
 
-    /// The issuer of tokens and in certificates: [`ISSUER`].
+    /// A new identity token that ends after `lifetime` and makes other claims than the endpoint's.
+    /// The certificate for it makes them, too.
+    ///
+    /// # Errors
+    /// If the claims can't be made.
+    pub fn token_with(
+        &self,
+        audience: &str,
+        lifetime: Duration,
+        claims: Claims,
+    ) -> Result<String, Error> {
+        let source = claims.try_into()?;
+        self.services.issuer.mint_for(source, audience, lifetime)
+    }
+
+    /// The SAN of the certificates: [`IDENTITY`], unless [`Claims`] name a workflow.
+    pub fn identity(&self) -> &str {
+        self.services.issuer.identity()
+    }
+
+    /// The issuer of tokens and in certificates: [`ISSUER`], unless [`Claims`] name another.
     pub fn issuer(&self) -> &str {
-        ISSUER
+        self.services.issuer.url()
     }
 
     /// How many requests a service got since the start, failed ones included.
@@ -237,12 +301,22 @@ impl Sandbox {
         self.gate.requests(service)
     }
 
+    /// How many of them failed on purpose, by [`Fault`], [`Weather`] or [`Capacity`].
+    pub fn failures(&self, service: Service) -> u64 {
+        self.gate.failures(service)
+    }
+
+    /// How many requests a service had in work at once, at most.
+    pub fn peak(&self, service: Service) -> usize {
+        self.gate.peak(service)
+    }
+
     /// Ends the server and its connections, and waits until the folder is free again.
     pub async fn stop(mut self) {
         self.server.0.abort();
         // Both can only fail by a panic, which was reported when it happened.
         let _ended = (&mut self.server.0).await;
-        if let Some(writer) = self.writer.take() {
+        for writer in self.writers.drain(..) {
             let _ended = tokio::task::spawn_blocking(move || writer.join()).await;
         }
     }
@@ -264,6 +338,33 @@ impl Drop for Abort {
     fn drop(&mut self) {
         self.0.abort();
     }
+}
+
+/// The logs of a sandbox, and the threads that write them.
+type OpenLogs = (Logs, Vec<std::thread::JoinHandle<()>>);
+
+/// Opens the logs that there shall be.
+fn open_logs(
+    folder: &Path,
+    keys: &Keys,
+    versions: RekorVersions,
+    lock: &Arc<std::fs::File>,
+) -> Result<OpenLogs, Error> {
+    let mut logs = Logs { v1: None, v2: None };
+    let mut writers = Vec::new();
+    if matches!(versions, RekorVersions::V1 | RekorVersions::Both) {
+        let notary = Notary::rekor_v1(keys.rekor_v1.clone())?;
+        let (log, writer) = Log::open(folder, Format::V1, notary.clone(), Arc::clone(lock))?;
+        logs.v1 = Some(RekorV1::new(log, notary, &keys.rekor_v1)?);
+        writers.push(writer);
+    }
+    if matches!(versions, RekorVersions::V2 | RekorVersions::Both) {
+        let notary = Notary::rekor_v2(keys.rekor.clone());
+        let (log, writer) = Log::open(folder, Format::V2, notary.clone(), Arc::clone(lock))?;
+        logs.v2 = Some(RekorV2 { log, notary });
+        writers.push(writer);
+    }
+    Ok((logs, writers))
 }
 
 /// Takes the folder for this sandbox alone. The lock ends with the file, and with the process.

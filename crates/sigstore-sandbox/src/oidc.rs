@@ -17,7 +17,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::{AUDIENCE, Claims, Error, IDENTITY, ISSUER, server::Services};
+use crate::{
+    AUDIENCE, Claims, Error,
+    claims::{self, Source, SourceClaims},
+    server::Services,
+};
 
 /// The path of the token endpoint, with a query as GitHub's has one.
 pub(crate) const TOKEN_PATH: &str = "/actions/token";
@@ -37,101 +41,6 @@ pub(crate) struct TokenClaims {
     pub(crate) source: SourceClaims,
 }
 
-/// The claims that tell where the signed packages come from.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub(crate) struct SourceClaims {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) event_name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) r#ref: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) repository: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) repository_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) repository_owner: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) repository_owner_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) repository_visibility: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) runner_environment: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) server_url: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) sha: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) workflow_ref: Option<String>,
-}
-
-impl TryFrom<Claims> for SourceClaims {
-    type Error = Error;
-
-    fn try_from(claims: Claims) -> Result<Self, Error> {
-        let Claims {
-            repository,
-            commit,
-            git_ref,
-            workflow,
-            repository_id,
-            owner_id,
-            visibility,
-        } = claims;
-        let repository = repository.map(|url| Repository::parse(&url)).transpose()?;
-        let workflow_ref = match (&repository, workflow, &git_ref) {
-            (Some(Repository { path, .. }), Some(workflow), Some(git_ref)) => {
-                Some(format!("{path}/{workflow}@{git_ref}"))
-            }
-            _ => None,
-        };
-        let (server_url, owner, path) = match repository {
-            Some(Repository {
-                server,
-                owner,
-                path,
-            }) => (Some(server), Some(owner), Some(path)),
-            None => (None, None, None),
-        };
-        Ok(Self {
-            event_name: Some("rehearsal".to_owned()),
-            r#ref: git_ref,
-            repository: path,
-            repository_id,
-            repository_owner: owner,
-            repository_owner_id: owner_id,
-            repository_visibility: visibility,
-            runner_environment: Some("self-hosted".to_owned()),
-            server_url,
-            sha: commit,
-            workflow_ref,
-        })
-    }
-}
-
-/// The parts of `https://host/owner/name`; the owner may be nested, as GitLab's groups are.
-struct Repository {
-    server: String,
-    owner: String,
-    path: String,
-}
-
-impl Repository {
-    fn parse(url: &str) -> Result<Self, Error> {
-        let parts = || {
-            let (host, path) = url.strip_prefix("https://")?.split_once('/')?;
-            let (owner, name) = path.rsplit_once('/')?;
-            let whole = ![host, owner, name].contains(&"");
-            whole.then(|| Self {
-                server: format!("https://{host}"),
-                owner: owner.to_owned(),
-                path: path.to_owned(),
-            })
-        };
-        parts().ok_or_else(|| Error::Repository(url.to_owned()))
-    }
-}
-
 /// Mints and checks tokens.
 pub(crate) struct Issuer {
     signer: EncodingKey,
@@ -139,7 +48,8 @@ pub(crate) struct Issuer {
     verifier: DecodingKey,
     bearer: String,
     lifetime: Duration,
-    source: SourceClaims,
+    source: Source,
+    identity: String,
 }
 
 impl Issuer {
@@ -153,14 +63,26 @@ impl Issuer {
             "x": coordinate(point.x()), "y": coordinate(point.y()),
         }))
         .map_err(Error::encode)?;
+        let source = Source::try_from(claims)?;
         Ok(Self {
+            identity: source.claims.identity(&source.subject),
+            source,
             signer: EncodingKey::from_ec_der(key.to_pkcs8_der().map_err(Error::encode)?.as_bytes()),
             verifier: DecodingKey::from_jwk(&jwk).map_err(Error::encode)?,
             keys: JwkSet { keys: vec![jwk] },
             bearer: URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()),
             lifetime,
-            source: claims.try_into()?,
         })
+    }
+
+    /// Who the tokens are from.
+    pub(crate) fn url(&self) -> &str {
+        &self.source.issuer
+    }
+
+    /// Who certificates are for.
+    pub(crate) fn identity(&self) -> &str {
+        &self.identity
     }
 
     /// What opens the token endpoint.
@@ -170,17 +92,32 @@ impl Issuer {
 
     /// A token for an audience.
     pub(crate) fn mint(&self, audience: &str) -> Result<String, Error> {
+        self.mint_for(self.source.clone(), audience, self.lifetime)
+    }
+
+    /// A token that says what it is told to.
+    pub(crate) fn mint_for(
+        &self,
+        source: Source,
+        audience: &str,
+        lifetime: Duration,
+    ) -> Result<String, Error> {
         let now = jiff::Timestamp::now().as_second();
-        let lifetime = i64::try_from(self.lifetime.as_secs()).unwrap_or(i64::MAX);
+        let lifetime = i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX);
+        let Source {
+            issuer,
+            subject,
+            claims,
+        } = source;
         self.sign(&TokenClaims {
-            iss: ISSUER.to_owned(),
-            sub: IDENTITY.to_owned(),
+            iss: issuer,
+            sub: subject,
             aud: audience.to_owned(),
             iat: now,
             nbf: now,
             exp: now.saturating_add(lifetime),
             jti: URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>()),
-            source: self.source.clone(),
+            source: claims,
         })
     }
 
@@ -195,16 +132,21 @@ impl Issuer {
     }
 
     /// Checks signature, issuer, audience and times of a token. Errors do not repeat the token.
+    ///
+    /// The key is known to nobody else, so that every issuer is ours that we would sign for.
     pub(crate) fn check(&self, token: &str) -> Result<TokenClaims, String> {
         let mut validation = Validation::new(Algorithm::ES256);
-        validation.set_issuer(&[ISSUER]);
         validation.set_audience(&[AUDIENCE]);
         validation.set_required_spec_claims(&["iss", "aud", "exp", "sub"]);
         validation.validate_nbf = true;
         validation.leeway = 0;
         validation.reject_tokens_expiring_in_less_than = 1;
-        let TokenData { claims, .. } = jsonwebtoken::decode(token, &self.verifier, &validation)
-            .map_err(|error| error.to_string())?;
+        let TokenData::<TokenClaims> { claims, .. } =
+            jsonwebtoken::decode(token, &self.verifier, &validation)
+                .map_err(|error| error.to_string())?;
+        if !claims::is_invalid(&claims.iss) {
+            return Err("InvalidIssuer".to_owned());
+        }
         Ok(claims)
     }
 }
@@ -214,7 +156,7 @@ impl Issuer {
 pub(crate) async fn discovery(State(services): State<Arc<Services>>) -> Json<Value> {
     let url = &services.url;
     Json(json!({
-        "issuer": ISSUER,
+        "issuer": services.issuer.url(),
         "jwks_uri": format!("{url}/jwks"),
         "token_endpoint": format!("{url}{TOKEN_PATH}"),
         "response_types_supported": ["id_token"],
@@ -247,7 +189,7 @@ pub(crate) async fn token(
     }
     let token = services
         .issuer
-        .mint(audience.as_deref().unwrap_or(ISSUER))
+        .mint(audience.as_deref().unwrap_or(services.issuer.url()))
         .map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     Ok(Json(json!({ "count": token.len(), "value": token })))
 }
@@ -333,29 +275,5 @@ mod tests {
         ] {
             issuer.check(&forged).unwrap_err();
         }
-    }
-
-    #[test]
-    fn a_repository_has_a_host_an_owner_and_a_name() {
-        for bad in [
-            "acme/pkgs",
-            "http://github.com/acme/pkgs",
-            "https://github.com/pkgs",
-            "https://github.com/acme/",
-            "https:///acme/pkgs",
-        ] {
-            let claims = Claims {
-                repository: Some(bad.to_owned()),
-                ..Claims::default()
-            };
-            let error = SourceClaims::try_from(claims).unwrap_err();
-            assert!(error.to_string().contains(bad), "{error}");
-        }
-        let claims = Claims {
-            repository: Some("https://gitlab.com/group/sub/pkgs".to_owned()),
-            ..Claims::default()
-        };
-        let claims = SourceClaims::try_from(claims).unwrap();
-        assert_eq!(claims.repository_owner.unwrap(), "group/sub");
     }
 }

@@ -11,38 +11,45 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpListener, task::JoinSet};
 use tower::ServiceExt as _;
 
-use crate::{ct, fulcio, gate::Gate, keys::Keys, log::Log, oidc, oidc::Issuer, rekor, tsa};
+use crate::{
+    ct, fulcio, gate::Gate, keys::Keys, oidc, oidc::Issuer, rekor_v1, rekor_v1::RekorV1, rekor_v2,
+    rekor_v2::RekorV2, tsa,
+};
 
 /// What the request handlers share.
 pub(crate) struct Services {
     pub(crate) keys: Keys,
-    pub(crate) log: Log,
     pub(crate) issuer: Issuer,
     pub(crate) certificate_lifetime: Duration,
     /// Where the server is reached, without a trailing slash.
     pub(crate) url: String,
 }
 
+/// The transparency logs that a sandbox has.
+pub(crate) struct Logs {
+    pub(crate) v1: Option<RekorV1>,
+    pub(crate) v2: Option<RekorV2>,
+}
+
 /// Every path of the sandbox. They don't collide, so one address serves all.
-fn routes(services: Arc<Services>) -> Router {
-    Router::new()
+pub(crate) fn routes(services: Arc<Services>, Logs { v1, v2 }: Logs) -> Router {
+    let logs = [v1.map(rekor_v1::routes), v2.map(rekor_v2::routes)];
+    let services = Router::new()
         .route("/api/v2/signingCert", post(fulcio::signing_cert))
         .route("/api/v2/trustBundle", get(fulcio::trust_bundle))
         .route("/api/v2/configuration", get(fulcio::configuration))
         .route("/ct/v1/add-pre-chain", post(ct::add_pre_chain))
-        .route("/api/v2/log/entries", post(rekor::create_entry))
-        .route("/api/v2/checkpoint", get(rekor::checkpoint))
         .route("/api/v1/timestamp", post(tsa::timestamp))
         .route("/.well-known/openid-configuration", get(oidc::discovery))
         .route("/jwks", get(oidc::jwks))
         .route(oidc::TOKEN_PATH, get(oidc::token))
-        .with_state(services)
+        .with_state(services);
+    logs.into_iter().flatten().fold(services, Router::merge)
 }
 
 /// Serves until the task that runs it is aborted, which ends all connections. Hyper rather than
 /// `axum::serve`, since only an error of the service closes a connection without an answer.
-pub(crate) async fn serve(listener: TcpListener, services: Arc<Services>, gate: Arc<Gate>) {
-    let routes = routes(services);
+pub(crate) async fn serve(listener: TcpListener, routes: Router, gate: Arc<Gate>) {
     let mut connections = JoinSet::new();
     loop {
         let stream = tokio::select! {

@@ -5,20 +5,25 @@ use std::sync::Arc;
 use sigstore_bundle::BundleV03;
 use sigstore_crypto::KeyPair;
 use sigstore_fulcio::FulcioClient;
-use sigstore_rekor::{HashedRekordV2, RekorV2Client, RekorV2KeyDetails};
+use sigstore_rekor::{DsseEntry, HashedRekordV2, RekorClient, RekorV2Client, RekorV2KeyDetails};
 use sigstore_sandbox::{AUDIENCE, Sandbox};
 use sigstore_sign::oidc::IdentityToken;
-use sigstore_trust_root::{SigningConfig, TrustedRoot};
+use sigstore_trust_root::TrustedRoot;
 use sigstore_tsa::TimestampClient;
 use sigstore_types::{
-    Bundle, DerCertificate, DsseEnvelope, DsseSignature, KeyId, PayloadBytes, Sha256Hash,
-    SignatureBytes, pae,
+    Bundle, DerCertificate, DsseEnvelope, DsseSignature, KeyId, KindVersion, PayloadBytes,
+    Sha256Hash, SignatureBytes, pae,
 };
 use sigstore_verify::{VerificationPolicy, Verifier};
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 pub(crate) const IN_TOTO: &str = "application/vnd.in-toto+json";
+
+/// The JSON of one of the sandbox's files.
+pub(crate) fn json(path: impl AsRef<std::path::Path>) -> serde_json::Value {
+    serde_json::from_slice(&fs_err::read(path.as_ref()).unwrap()).unwrap()
+}
 
 /// An identity token for an audience, fetched as on GitHub Actions.
 pub(crate) async fn token(sandbox: &Sandbox, audience: &str) -> Result<String> {
@@ -52,7 +57,8 @@ pub(crate) struct Session {
     pub(crate) key: KeyPair,
     pub(crate) certificate: DerCertificate,
     pub(crate) rekor: RekorV2Client,
-    tsa: TimestampClient,
+    pub(crate) rekor_v1: RekorClient,
+    tsa: Option<TimestampClient>,
 }
 
 impl Session {
@@ -61,18 +67,20 @@ impl Session {
     }
 
     pub(crate) async fn open_with(sandbox: &Sandbox, token: &str) -> Result<Self> {
-        let config = SigningConfig::from_file(sandbox.signing_config())?;
-        let services = sigstore_sign::SigningServices::from_signing_config(&config)?;
+        let config = json(sandbox.signing_config());
+        let url = |services: &str| config[services][0]["url"].as_str();
+        let rekor = url("rekorTlogUrls").ok_or("expected a log")?;
         let key = KeyPair::generate_ecdsa_p256()?;
-        let fulcio = FulcioClient::new(services.fulcio_url())?;
+        let fulcio = FulcioClient::new(url("caUrls").ok_or("expected an authority")?)?;
         let certificate = fulcio
             .create_signing_certificate(&IdentityToken::from_jwt(token)?, &key)
             .await?;
         Ok(Self {
             key,
             certificate: certificate.leaf_certificate().clone(),
-            rekor: RekorV2Client::builder(services.rekor_url()).build()?,
-            tsa: TimestampClient::new(services.tsa_url().ok_or("expected a timestamp authority")?)?,
+            rekor: RekorV2Client::new(rekor)?,
+            rekor_v1: RekorClient::new(rekor)?,
+            tsa: url("tsaUrls").map(TimestampClient::new).transpose()?,
         })
     }
 
@@ -92,7 +100,8 @@ impl Session {
     pub(crate) async fn sign(&self, statement: Vec<u8>) -> Result<Bundle> {
         let (signature, entry) = self.entry(&statement)?;
         let logged = self.rekor.create_entry(entry).await?;
-        let timestamp = self.tsa.timestamp_signature(&signature).await?;
+        let tsa = self.tsa.as_ref().ok_or("expected a timestamp authority")?;
+        let timestamp = tsa.timestamp_signature(&signature).await?;
         let signature = DsseSignature::new(signature, KeyId::default());
         let envelope =
             DsseEnvelope::new(IN_TOTO.to_owned(), PayloadBytes::new(statement), signature);
@@ -100,6 +109,29 @@ impl Session {
             BundleV03::with_certificate_and_dsse(self.certificate.clone(), envelope)
                 .with_tlog_entry(logged)
                 .with_rfc3161_timestamp(timestamp)
+                .into_bundle(),
+        )
+    }
+
+    /// Signs a statement for Rekor v1.
+    pub(crate) fn envelope(&self, statement: Vec<u8>) -> Result<DsseEnvelope> {
+        let signature = self.key.sign(&pae(IN_TOTO, &statement))?;
+        let signature = DsseSignature::new(signature, KeyId::default());
+        Ok(DsseEnvelope::new(
+            IN_TOTO.to_owned(),
+            PayloadBytes::new(statement),
+            signature,
+        ))
+    }
+
+    /// Signs with Rekor v1, whose promise is the only source of time.
+    pub(crate) async fn sign_v1(&self, statement: Vec<u8>) -> Result<Bundle> {
+        let envelope = self.envelope(statement)?;
+        let entry = DsseEntry::new(&envelope, &self.certificate)?;
+        let logged = self.rekor_v1.create_dsse_entry(entry).await?;
+        Ok(
+            BundleV03::with_certificate_and_dsse(self.certificate.clone(), envelope)
+                .with_tlog_entry(logged.to_bundle_entry(KindVersion::DsseV001)?)
                 .into_bundle(),
         )
     }

@@ -6,4 +6,5 @@ mod client;
 mod faults;
 mod life;
 mod refusals;
+mod rekor_v1;
 mod signing;

@@ -50,6 +50,7 @@ async fn a_certificate_carries_what_is_known_about_the_source() {
         repository_id: text("11"),
         owner_id: text("22"),
         visibility: text("public"),
+        ..Claims::default()
     };
     let folder = tempfile::tempdir().unwrap();
     let options = Options {

@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{
+    Json, Router,
+    extract::State,
+    http::StatusCode,
+    routing::{get, post},
+};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use der::{Decode as _, Encode as _};
 use p256::{
@@ -14,17 +19,33 @@ use serde_json::{Value, json};
 use x509_cert::Certificate;
 
 use crate::{
-    log::{Appended, Inclusion},
-    note,
+    log::{Appended, Inclusion, Log},
+    note::Notary,
     rpc::Status,
-    server::Services,
 };
+
+/// Where entries are created.
+pub(crate) const ENTRIES_PATH: &str = "/api/v2/log/entries";
 
 /// The one pair of key and hash that this log takes.
 const KEY_DETAILS: &str = "PKIX_ECDSA_P256_SHA_256";
 
+/// The log and what it is known by.
+pub(crate) struct RekorV2 {
+    pub(crate) log: Log,
+    pub(crate) notary: Notary,
+}
+
+/// Every path of Rekor v2.
+pub(crate) fn routes(rekor: RekorV2) -> Router {
+    Router::new()
+        .route(ENTRIES_PATH, post(create_entry))
+        .route("/api/v2/checkpoint", get(checkpoint))
+        .with_state(Arc::new(rekor))
+}
+
 #[derive(Deserialize)]
-pub(crate) struct CreateEntryRequest {
+struct CreateEntryRequest {
     #[serde(rename = "hashedRekordRequestV002")]
     hashed_rekord: Option<HashedRekordRequest>,
 }
@@ -62,8 +83,8 @@ struct RawBytes {
 
 /// `POST /api/v2/log/entries`: answers a `TransparencyLogEntry` once a checkpoint covers the entry;
 /// 409 with the index in `x-log-index` for an entry that the log already has.
-pub(crate) async fn create_entry(
-    State(services): State<Arc<Services>>,
+async fn create_entry(
+    State(rekor): State<Arc<RekorV2>>,
     Json(request): Json<CreateEntryRequest>,
 ) -> Result<(StatusCode, Json<Value>), Status> {
     let request = request.hashed_rekord.ok_or_else(|| {
@@ -73,9 +94,9 @@ pub(crate) async fn create_entry(
         tracing::warn!(problem, "refused a log entry");
         Status::invalid_argument("invalid hashedrekord request")
     })?;
-    match services.log.append(body.clone()).await? {
+    match rekor.log.append(body.clone()).await? {
         Appended::New(inclusion) => {
-            let log_id = note::log_id(&services.keys.rekor);
+            let log_id = rekor.notary.log_id();
             Ok((StatusCode::CREATED, Json(entry(&log_id, &body, &inclusion))))
         }
         Appended::Duplicate(index) => Err(Status::already_exists(index)),
@@ -83,8 +104,8 @@ pub(crate) async fn create_entry(
 }
 
 /// `GET /api/v2/checkpoint`
-pub(crate) async fn checkpoint(State(services): State<Arc<Services>>) -> String {
-    services.log.checkpoint()
+async fn checkpoint(State(rekor): State<Arc<RekorV2>>) -> String {
+    rekor.log.checkpoint()
 }
 
 /// Checks a request's signature and makes the canonical log entry of it (RFC 8785).
@@ -147,6 +168,7 @@ fn entry(log_id: &[u8], body: &[u8], inclusion: &Inclusion) -> Value {
         root,
         hashes,
         checkpoint,
+        integrated: _,
     } = inclusion;
     json!({
         "logIndex": index.to_string(),
