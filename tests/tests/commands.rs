@@ -106,16 +106,16 @@ mod sign {
     }
 
     #[test]
-    fn other_trusts_and_tokens_are_not_available() {
+    fn a_release_is_rehearsed_with_the_sandbox_and_its_identity_alone() {
         let workspace = released();
         workspace
             .run(["sign", "--trust", "public-good"])
             .ends(3)
-            .says("`--trust` is not available for `public-good`");
+            .says("`sign --execute` is not available");
         workspace
             .run(["sign", "--identity-token", "-"])
-            .ends(3)
-            .says("`--identity-token` is not available");
+            .ends(2)
+            .says("a rehearsal has an identity of its own");
     }
 
     #[test]
@@ -441,26 +441,30 @@ mod verify {
     }
 
     #[test]
-    fn the_public_instances_are_not_available_yet() {
+    fn the_public_instances_vouch_for_no_rehearsal_and_are_known_offline() {
         let workspace = released();
-        for trust in [
-            "public-good",
-            "staging",
-            "github",
-            "https://sigstore.example.com",
+        let verify = [
+            "verify",
+            "target/conda-release/rehearsal/channel",
+            "--offline",
+            "--repo",
+            "a/b",
+        ];
+        for (trust, name) in [
+            (&[][..], "public-good"),
+            (&["--trust", "public-good"], "public-good"),
+            (&["--trust", "staging"], "staging"),
+            (&["--trust", "github"], "github"),
         ] {
             workspace
-                .run([
-                    "verify",
-                    "target/conda-release/rehearsal/channel",
-                    "--trust",
-                    trust,
-                    "--repo",
-                    "a/b",
-                ])
-                .ends(3)
-                .says(&format!("`--trust` is not available for `{trust}`"));
+                .run([&verify[..], trust].concat())
+                .ends(7)
+                .says(&format!("{name}, from the "));
         }
+        workspace
+            .run([&verify[..], &["--trust", "https://sigstore.example.com"]].concat())
+            .ends(2)
+            .says("name the root.json of https://sigstore.example.com/ with --tuf-root");
     }
 
     #[test]

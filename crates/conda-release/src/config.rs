@@ -15,10 +15,7 @@ use serde::{
     de::{self, DeserializeOwned},
 };
 
-use crate::{
-    error::{ConfigError, Error},
-    pipeline::REHEARSAL_TRUST,
-};
+use crate::error::{ConfigError, Error};
 
 /// The name of the configuration file at the root of the workspace.
 pub const FILE: &str = "conda-release.toml";
@@ -190,15 +187,12 @@ impl Config {
             ..
         } = self;
         let has_runner = build.platforms.iter().any(|it| it.runner.is_some());
-        let trust = sign.trust.as_deref().unwrap_or(REHEARSAL_TRUST);
         let keys = [
             (
                 "build.skip-existing",
                 build.skip_existing != SkipExisting::default(),
             ),
             ("build.platforms.runner", has_runner),
-            ("sign.trust", trust != REHEARSAL_TRUST),
-            ("sign.audience", sign.audience.is_some()),
             ("sign.provenance", sign.provenance),
             ("verify", !self.verify.is_empty()),
             ("publish.channel-type", publish.channel_type.is_some()),
@@ -353,8 +347,6 @@ mod tests {
                 "build.platforms = [{ target = \"linux-64\", runner = \"x\" }]",
                 "build.platforms.runner",
             ),
-            ("sign.trust = \"public-good\"", "sign.trust"),
-            ("sign.audience = \"acme\"", "sign.audience"),
             ("sign.provenance = true", "sign.provenance"),
             ("[[verify]]\nidentity = \"a\"", "verify"),
             ("publish.channel-type = \"prefix\"", "publish.channel-type"),
@@ -368,7 +360,7 @@ mod tests {
                 other => panic!("{text}: {other}"),
             }
         }
-        assert!(load("sign.trust = \"sandbox\"").is_ok());
+        assert!(load("sign.trust = \"staging\"\nsign.audience = \"acme\"").is_ok());
     }
 
     #[test]

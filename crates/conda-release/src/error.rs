@@ -70,6 +70,12 @@ pub enum Error {
     /// `verify` and `publish --attestation` have no default identity policy.
     #[error("no identity policy was given: who may have signed is for you to say")]
     NoPolicy,
+    /// What is signed for real says for which channel.
+    #[error("no channel to attest packages for")]
+    NoTargetChannel,
+    /// An identity that no live signature may have.
+    #[error("the identity token was issued by `{0}`, which is a rehearsal's and can never exist")]
+    RehearsedIdentity(String),
     /// Something the command line says cannot be.
     #[error("{0}")]
     Usage(String),
@@ -201,6 +207,8 @@ impl Error {
             Self::NoRelease(_) => "no_release",
             Self::NotAvailable { .. } => "not_available",
             Self::NoPolicy => "no_policy",
+            Self::NoTargetChannel => "no_target_channel",
+            Self::RehearsedIdentity(_) => "rehearsed_identity",
             Self::Usage(_) => "usage",
             Self::Plan(_) => "plan",
             Self::Recipes(error) => return conda_recipes::Failure::from(error).code,
@@ -226,6 +234,8 @@ impl Error {
             | Self::NoRelease(_)
             | Self::NotAvailable { .. }
             | Self::NoPolicy
+            | Self::NoTargetChannel
+            | Self::RehearsedIdentity(_)
             | Self::Plan(_)
             | Self::Recipes(_) => Status::Preflight,
             Self::Attest(error) => attest_status(error),
@@ -267,6 +277,8 @@ impl Error {
             Self::NoRelease(_) => "`release` or `build` makes it".to_owned(),
             Self::NotAvailable { instead, .. } => (*instead).to_owned(),
             Self::NoPolicy => "give --identity with --issuer, --repo or --owner; --allow-any-identity accepts whoever the trust root vouches for, and says little about a package".to_owned(),
+            Self::NoTargetChannel => "name the URL that clients read with --channel, or configure it as `target-channel`".to_owned(),
+            Self::RehearsedIdentity(_) => "sign with a token of your CI system, or leave --execute and --trust out for a rehearsal".to_owned(),
             Self::Recipes(error) => return conda_recipes::Failure::from(error).help,
             Self::Publish(error) => return error.help().map(str::to_owned),
             Self::NoBundle { .. } => {

@@ -13,15 +13,18 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod attesting;
 pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod error;
 pub mod exit;
 mod foreign;
+mod identity;
 mod input;
 mod interrupt;
 mod output;
+mod person;
 mod pipeline;
 pub mod printer;
 mod progress;
@@ -90,9 +93,12 @@ fn run(cli: Cli, invocation: &str, printer: &Printer) -> Result<Status, Error> {
         Command::Release(args) => block_on(args.run(&workspace()?, invocation, printer)),
         Command::Plan(args) => block_on(args.run(&workspace()?, printer)),
         Command::Build(args) => block_on(args.run(&workspace()?, printer)),
+        Command::Sign(args) if args.keeps_no_state() => {
+            block_on(args.run(&Workspace::find_or_here(&cli.global)?, printer))
+        }
         Command::Sign(args) => block_on(args.run(&workspace()?, printer)),
         Command::Publish(args) => block_on(args.run(&workspace()?, printer)),
-        Command::Verify(args) => args.run(workspace, printer),
+        Command::Verify(args) => block_on(args.run(workspace, printer)),
         Command::Inspect(args) => args.run(printer),
         Command::Validate(args) => args.run(printer),
         Command::Schema(args) => args.run(printer),

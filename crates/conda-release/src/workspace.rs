@@ -61,6 +61,27 @@ impl Workspace {
         })
     }
 
+    /// The workspace, or where none is and none was named, the current folder with the defaults: for
+    /// what works on files and keeps no state.
+    ///
+    /// # Errors
+    /// A configuration that cannot be used.
+    pub(crate) fn find_or_here(global: &GlobalArgs) -> Result<Self, Error> {
+        match Self::find(global) {
+            Err(Error::NoWorkspace(current)) if global.config.is_none() => {
+                let config = Config::default();
+                Ok(Self {
+                    output: current.join(&config.output),
+                    root: current.clone(),
+                    current,
+                    config,
+                    named: Vec::new(),
+                })
+            }
+            found => found,
+        }
+    }
+
     /// The options that named this workspace: another command needs them too, to mean the same one.
     pub(crate) fn named(&self) -> &[(&'static str, PathBuf)] {
         &self.named
@@ -156,12 +177,34 @@ impl Workspace {
             (Some(_), Some(url)) if url.starts_with("https://") => url.to_owned(),
             _ => REHEARSAL_CHANNEL.to_owned(),
         };
-        text.parse().map_err(|error| {
-            Error::Usage(format!(
-                "`{text}` cannot be attested as the target channel: {error}"
-            ))
-        })
+        attestable(&text)
     }
+
+    /// The URL that is attested for real: the configured `target-channel`, or a prefix server's
+    /// channel, which clients read where we publish.
+    ///
+    /// # Errors
+    /// None is configured, or the channel is no channel's URL.
+    pub(crate) fn attested_channel(&self) -> Result<TargetChannel, Error> {
+        if let Some(configured) = &self.config.target_channel {
+            return Ok(configured.clone());
+        }
+        let channel = self.config.channel.as_deref();
+        match channel.map(str::parse::<ChannelLocation>).transpose()? {
+            Some(ChannelLocation::Prefix { server, channel }) => {
+                attestable(&format!("{server}{channel}"))
+            }
+            _ => Err(Error::NoTargetChannel),
+        }
+    }
+}
+
+fn attestable(text: &str) -> Result<TargetChannel, Error> {
+    text.parse().map_err(|error| {
+        Error::Usage(format!(
+            "`{text}` cannot be attested as the target channel: {error}"
+        ))
+    })
 }
 
 /// This program, as plan and manifest name it.

@@ -9,5 +9,6 @@ pub mod publish;
 pub mod release;
 pub mod schema;
 pub mod sign;
+pub mod trust;
 pub mod validate;
 pub mod verify;

@@ -1,12 +1,9 @@
-//! Who may have signed, and under whose trust: the options of every command that verifies.
-
-use std::path::PathBuf;
+//! Who may have signed: the options of every command that verifies.
 
 use clap::Args;
-use conda_attest::{Github, Matcher, Policy, Trust};
-use release_manifest::Mode;
+use conda_attest::{Github, Matcher, Policy};
 
-use crate::{error::Error, pipeline, workspace::Workspace};
+use crate::error::Error;
 
 /// Who may have signed.
 #[derive(Args, Clone, Debug, Default)]
@@ -104,64 +101,5 @@ impl PolicyArgs {
             }
             .into_policy()?),
         }
-    }
-}
-
-/// Under whose trust signatures are made or judged.
-#[derive(Args, Clone, Debug)]
-pub struct TrustArgs {
-    /// The Sigstore instance: `sandbox`, a trust_config.json or a trusted_root.json
-    #[arg(long, value_name = "TRUST", env = "CONDA_RELEASE_TRUST")]
-    trust: Option<String>,
-}
-
-impl TrustArgs {
-    /// The trust material to verify with.
-    ///
-    /// # Errors
-    /// An instance that this version cannot be had for, a file that is none, or a rehearsal's root
-    /// that was not asked for by name.
-    pub(crate) fn load(
-        &self,
-        workspace: impl FnOnce() -> Result<Workspace, Error>,
-    ) -> Result<Trust, Error> {
-        match self.trust.as_deref() {
-            Some(pipeline::REHEARSAL_TRUST) => {
-                let folder = workspace()?.folder(Mode::Rehearsal);
-                pipeline::rehearsal_trust(&folder)?
-                    .ok_or_else(|| Error::NoRelease(folder.sandbox()))
-            }
-            None => Err(not_available("public-good")),
-            Some(name @ ("public-good" | "staging" | "github")) => Err(not_available(name)),
-            Some(url) if url.contains("://") => Err(not_available(url)),
-            Some(file) => {
-                let trust = Trust::from_file(&PathBuf::from(file), None)?;
-                match trust.is_sandbox() {
-                    true => Err(Error::Usage(format!(
-                        "`{file}` is the trusted root of a rehearsal: ask for it with `--trust sandbox`"
-                    ))),
-                    false => Ok(trust),
-                }
-            }
-        }
-    }
-
-    /// Whether signing with this trust is what this version can do: the rehearsal's Sigstore.
-    ///
-    /// # Errors
-    /// Any other instance.
-    pub(crate) fn only_sandbox(&self) -> Result<(), Error> {
-        match self.trust.as_deref() {
-            None | Some(pipeline::REHEARSAL_TRUST) => Ok(()),
-            Some(name) => Err(not_available(name)),
-        }
-    }
-}
-
-fn not_available(name: &str) -> Error {
-    Error::NotAvailable {
-        what: "`--trust`".to_owned(),
-        target: format!("`{name}`"),
-        instead: "use `--trust sandbox`, or to verify a trusted_root.json",
     }
 }

@@ -12,10 +12,7 @@ use conda_publish::{Bundle, ChannelLocation, FileChannel, Kind, Upload};
 use release_manifest::{Mode, PackageKey, Progress, PublishResult};
 use serde::Serialize;
 
-use super::{
-    policy::{PolicyArgs, TrustArgs},
-    verify::beside,
-};
+use super::{policy::PolicyArgs, trust::TrustArgs, verify::beside};
 use crate::{
     error::Error,
     exit::Status,
@@ -170,7 +167,15 @@ impl PublishArgs {
         printer: &Printer,
     ) -> Result<Status, Error> {
         let policy = self.policy.policy()?;
-        let trust = self.trust.load(|| Ok(workspace.clone()))?;
+        let trust = self
+            .trust
+            .to_verify(|| Ok(workspace.clone()), false, printer)
+            .await?;
+        if trust.is_github() {
+            return Err(Error::Usage(
+                "what GitHub's instance for private repositories vouches for is in no public log, and is not published: attest with another --trust".to_owned(),
+            ));
+        }
         let verifier = Verifier::new(&trust)?;
         let channel = match self.channel {
             Some(channel) => channel,

@@ -1,18 +1,19 @@
 //! `sign`: attest packages, of the release or given as files.
 
+mod files;
+
 use std::path::PathBuf;
 
 use cep27::TargetChannel;
 use clap::Args;
-use conda_attest::{PackageFile, SignOptions};
-use release_manifest::{Mode, Progress};
-use serde::Serialize;
+use conda_attest::TokenInput;
+use release_manifest::Progress;
 
-use super::policy::TrustArgs;
+use self::files::Files;
+use super::trust::{Instance, TrustArgs};
 use crate::{
-    error::{Error, with_causes},
+    error::Error,
     exit::Status,
-    output::OutputLock,
     pipeline,
     printer::Printer,
     rehearsal::{Rehearsal, check, ended, show},
@@ -21,12 +22,18 @@ use crate::{
 
 /// Attest packages, of the release or given as files
 ///
-/// Writes `<package>.sigstore.json` beside each package, after verifying it.
+/// Writes `<package>.sigstore.json` beside each package, after verifying it. Files are attested in a
+/// rehearsal unless --execute or --trust names an instance of Sigstore: then with the identity of
+/// --identity-token, of SIGSTORE_ID_TOKEN, of the CI system, or of you in a browser, in this order.
+/// What is attested already by that identity for that channel is kept, so that the same command
+/// continues.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  conda-release sign                                          what `build` built
-  conda-release sign dist/*.conda --channel https://prefix.dev/my-channel")]
+  conda-release sign                                                rehearse: what `build` built
+  conda-release sign dist/*.conda --channel https://prefix.dev/acme rehearse: these files
+  conda-release sign -x dist/*.conda --channel https://prefix.dev/acme
+  conda-release sign dist/*.conda --channel https://conda.acme.example/pkgs --trust trust_config.json --audience acme")]
 pub struct SignArgs {
     /// Packages to attest; those of the release by default
     #[arg(value_name = "PACKAGE")]
@@ -40,7 +47,11 @@ pub struct SignArgs {
     #[arg(long, value_name = "FILE")]
     identity_token: Option<PathBuf>,
 
-    /// Sign for a live release
+    /// The audience of identity tokens for an instance of your own
+    #[arg(long, value_name = "AUDIENCE", env = "CONDA_RELEASE_AUDIENCE")]
+    audience: Option<String>,
+
+    /// Sign for real, with the public instance of Sigstore unless --trust or `sign.trust` names another
     #[arg(short = 'x', long)]
     execute: bool,
 
@@ -53,22 +64,12 @@ pub struct SignArgs {
     trust: TrustArgs,
 }
 
-#[derive(Serialize)]
-struct Report {
-    schema_version: u32,
-    packages: Vec<Entry>,
-}
-
-#[derive(Serialize)]
-struct Entry {
-    package: PathBuf,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bundle: Option<PathBuf>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-}
-
 impl SignArgs {
+    /// Whether files are signed for real, which leaves nothing but the bundles beside them.
+    pub(crate) fn keeps_no_state(&self) -> bool {
+        !self.packages.is_empty() && (self.execute || self.trust.names_a_sigstore())
+    }
+
     /// Attests what was asked for.
     ///
     /// # Errors
@@ -78,21 +79,43 @@ impl SignArgs {
         workspace: &Workspace,
         printer: &Printer,
     ) -> Result<Status, Error> {
-        if self.execute {
+        if self.execute && self.packages.is_empty() {
             return Err(pipeline::live_is_not_available("sign", None, workspace));
         }
-        if self.identity_token.is_some() {
-            return Err(Error::NotAvailable {
-                what: "`--identity-token`".to_owned(),
-                target: "the sandbox, which knows one identity".to_owned(),
-                instead: "leave it out: a rehearsal has an identity of its own",
-            });
-        }
-        self.trust.only_sandbox()?;
-        if self.packages.is_empty() {
-            self.sign_release(workspace, printer).await
-        } else {
-            self.sign_files(workspace, printer).await
+        match self.trust.to_sign(self.execute, workspace)? {
+            Instance::Sandbox if self.identity_token.is_some() => Err(Error::Usage(
+                "--identity-token is for an instance that exists: a rehearsal has an identity of its own".to_owned(),
+            )),
+            Instance::Sandbox if self.packages.is_empty() => {
+                self.sign_release(workspace, printer).await
+            }
+            Instance::Sandbox => {
+                let channel = match self.channel {
+                    Some(channel) => channel,
+                    None => workspace.rehearsed_channel(workspace.channel(None).as_deref())?,
+                };
+                let files = Files::read(&self.packages, channel)?;
+                files.rehearse(workspace, printer).await
+            }
+            Instance::Sigstore(_) if self.packages.is_empty() => {
+                Err(pipeline::live_is_not_available("sign", None, workspace))
+            }
+            Instance::Sigstore(source) => {
+                let channel = match self.channel {
+                    Some(channel) => channel,
+                    None => workspace.attested_channel()?,
+                };
+                let files = Files::read(&self.packages, channel)?;
+                let token = self.identity_token.map(|path| match path.as_os_str() == "-" {
+                    true => TokenInput::Stdin,
+                    false => TokenInput::File(path),
+                });
+                let configured = workspace.config().sign.audience.clone();
+                let audience = self.audience.or(configured);
+                files
+                    .sign(&source, token.as_ref(), audience, workspace, printer)
+                    .await
+            }
         }
     }
 
@@ -107,56 +130,5 @@ impl SignArgs {
             pipeline::outcome(&release, Progress::Attested),
             printer,
         ))
-    }
-
-    async fn sign_files(self, workspace: &Workspace, printer: &Printer) -> Result<Status, Error> {
-        let packages = self
-            .packages
-            .iter()
-            .map(PackageFile::read)
-            .collect::<Result<Vec<_>, _>>()?;
-        let target_channel = match self.channel {
-            Some(channel) => channel,
-            None => workspace.rehearsed_channel(workspace.channel(None).as_deref())?,
-        };
-        let options = SignOptions {
-            concurrency: workspace.config().sign.concurrency,
-            ..SignOptions::new(target_channel)
-        };
-        let _lock = OutputLock::take(workspace.output())?;
-        let sandbox = workspace.folder(Mode::Rehearsal).sandbox();
-        let checkout = workspace.checkout();
-        let results = pipeline::with_sandbox(&sandbox, &checkout, async |trust, identity| {
-            Ok(conda_attest::sign(trust, identity, packages, &options, &()).await?)
-        })
-        .await?;
-        let mut report = Report {
-            schema_version: 1,
-            packages: Vec::new(),
-        };
-        for (package, result) in results {
-            let shown = package.path.display().to_string();
-            let (bundle, error) = match result {
-                Ok(signed) => {
-                    printer.status("Attested", &shown);
-                    (Some(signed.bundle), None)
-                }
-                Err(error) => {
-                    let message = with_causes(&error);
-                    printer.failure("Failed", &format!("{shown}: {message}"));
-                    (None, Some(message))
-                }
-            };
-            report.packages.push(Entry {
-                package: package.path,
-                bundle,
-                error,
-            });
-        }
-        printer.json(&report)?;
-        match report.packages.iter().any(|entry| entry.error.is_some()) {
-            true => Ok(Status::Sign),
-            false => Ok(Status::Done),
-        }
     }
 }

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use release_manifest::{DOCUMENT_LIMIT, Manifest};
 use serde::Serialize;
 
-use super::policy::{PolicyArgs, TrustArgs};
+use super::{policy::PolicyArgs, trust::TrustArgs};
 use crate::{
     error::{Error, with_causes},
     exit::Status,
@@ -109,13 +109,16 @@ impl VerifyArgs {
     /// # Errors
     /// No policy, no trust, or a target that cannot be read; an attestation that does not verify is
     /// in the report and in the status.
-    pub(crate) fn run(
+    pub(crate) async fn run(
         self,
         workspace: impl FnOnce() -> Result<Workspace, Error>,
         printer: &Printer,
     ) -> Result<Status, Error> {
         let policy = self.policy.policy()?;
-        let trust = self.trust.load(workspace)?;
+        let trust = self
+            .trust
+            .to_verify(workspace, self.offline, printer)
+            .await?;
         let verifier = Verifier::new(&trust)?;
         let given = match self.bundle.as_slice() {
             [] => None,

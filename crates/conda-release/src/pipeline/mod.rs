@@ -18,7 +18,7 @@ pub use planning::{BuildFlags, PlanFlags};
 pub(crate) use building::build;
 pub(crate) use checking::{check, hash};
 pub(crate) use outcome::{outcome, reached};
-pub(crate) use planning::{Change, Planning, live_is_not_available, plan_table};
+pub(crate) use planning::{Change, Planning, count, live_is_not_available, plan_table};
 pub(crate) use publishing::{failed, line, publish, upload};
 pub(crate) use signing::{
     REHEARSAL_TRUST, rehearsal_identity, rehearsal_trust, sign, with_sandbox,

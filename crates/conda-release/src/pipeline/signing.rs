@@ -1,24 +1,19 @@
 //! Attesting packages under one certificate, and verifying each attestation at once.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use conda_attest::{
     ActionsEndpoint, Event as SignEvent, PackageFile, Policy, Reporter, SignOptions, Signed, Trust,
 };
 use release_manifest::{
-    Attestation, Event, PackageError, PackageKey, Phase, Progress, RelativePath,
+    Attestation, Event, PackageError, PackageKey, Phase, Progress, ProvenanceRecord, RelativePath,
 };
 use sigstore_sandbox::{Claims, Options, Sandbox};
 
 use super::{outcome::ready, records::Records};
 use crate::{
-    error::Error,
-    output::OutputFolder,
-    printer::{Printer, duration},
-    progress::Activity,
-    release::Release,
-    source::Checkout,
-    workspace::Workspace,
+    attesting::Attesting, error::Error, output::OutputFolder, printer::Printer, release::Release,
+    source::Checkout, workspace::Workspace,
 };
 
 /// What `--trust` and the manifest call the rehearsal's Sigstore.
@@ -108,11 +103,9 @@ pub(crate) async fn sign(
             root_sha256: trust.root_sha256(),
         });
         release.compact()?;
-        let activity = Activity::start(printer, "Attesting", packages.len());
         let lines = Lines {
             records: Records::new(release),
-            activity,
-            printer,
+            shown: Attesting::start(printer, packages.len()),
         };
         let result = conda_attest::sign(trust, identity, packages, &options, &lines).await;
         lines.records.end()?;
@@ -133,77 +126,39 @@ fn package_file(release: &Release, key: &PackageKey) -> Option<PackageFile> {
     })
 }
 
-/// Turns events of the signer into records and lines.
+/// Records the events of the signer, and shows them.
 struct Lines<'a> {
     records: Records<'a>,
-    activity: Activity,
-    printer: &'a Printer,
+    shown: Attesting<'a>,
 }
 
 impl Reporter for Lines<'_> {
     fn report(&self, event: SignEvent) {
+        self.shown.report(event.clone());
         match event {
-            SignEvent::Identity(_) => {}
-            SignEvent::Certificate {
-                identity,
-                issuer,
-                not_after,
-            } => self.printer.status(
-                "Identity",
-                &format!("{identity}, issued by {issuer}, until {not_after}"),
-            ),
-            SignEvent::Retrying {
-                file,
-                what,
-                attempt,
-                after,
-                reason,
-            } => {
-                let about = file.map_or(String::new(), |file| format!(" for {file}"));
-                self.printer.detail(
-                    "Retrying",
-                    &format!(
-                        "{what}{about} after attempt {attempt} ({reason}), in {}",
-                        duration(after)
-                    ),
-                );
-            }
             SignEvent::Signed {
-                file: package,
+                file,
                 signed,
                 milliseconds,
-            } => {
-                self.activity.step();
-                let index = signed
-                    .log_index
-                    .map_or(String::new(), |index| format!(", log index {index}"));
-                let taken = duration(Duration::from_millis(milliseconds));
-                self.printer
-                    .status("Attested", &format!("{package} in {taken}{index}"));
-                self.records.record(&package, |release| {
-                    let attestation = attestation(release, &signed)?;
-                    Ok(Event::Attested {
-                        attestation,
-                        milliseconds,
-                    })
-                });
-            }
+            } => self.records.record(&file, |release| {
+                let attestation = attestation(release, &signed)?;
+                Ok(Event::Attested {
+                    attestation,
+                    milliseconds,
+                })
+            }),
             SignEvent::Failed {
-                file: package,
+                file,
                 code,
                 message,
             } => {
-                self.activity.step();
-                self.printer
-                    .failure("Failed", &format!("{package} to attest: {message}"));
                 let error = PackageError {
                     phase: Phase::Sign,
                     code: code.to_owned(),
                     message,
                     log: None,
                 };
-                self.records
-                    .record(&package, |_| Ok(Event::Failed { error }));
+                self.records.record(&file, |_| Ok(Event::Failed { error }));
             }
             _ => {}
         }
@@ -212,25 +167,34 @@ impl Reporter for Lines<'_> {
 
 /// What the manifest keeps of an attestation.
 fn attestation(release: &Release, signed: &Signed) -> Result<Attestation, Error> {
-    let folder = release.folder();
-    let relative = signed
-        .bundle
-        .strip_prefix(folder.path())
-        .unwrap_or(&signed.bundle);
-    let bundle: RelativePath = relative
-        .to_string_lossy()
-        .replace(std::path::MAIN_SEPARATOR, "/")
-        .parse()
-        .map_err(Error::state(folder.manifest()))?;
+    let provenance = signed.provenance.as_ref().map(|provenance| {
+        Ok::<_, Error>(ProvenanceRecord {
+            bundle: relative(release, &provenance.bundle)?,
+            bundle_sha256: provenance.bundle_sha256,
+            log_index: provenance.log_index,
+        })
+    });
+    let provenance = provenance.transpose()?;
     Ok(Attestation {
-        bundle,
+        bundle: relative(release, &signed.bundle)?,
         bundle_sha256: signed.bundle_sha256,
         identity: signed.identity.clone(),
         issuer: signed.issuer.clone(),
         log_index: signed.log_index,
         signed_at: signed.signed_at,
         certificate_not_after: signed.certificate_not_after,
-        retries: 0,
-        provenance: None,
+        retries: signed.retries,
+        provenance,
     })
+}
+
+/// A path of the release as the manifest names it.
+fn relative(release: &Release, path: &Path) -> Result<RelativePath, Error> {
+    let folder = release.folder();
+    let relative = path.strip_prefix(folder.path()).unwrap_or(path);
+    relative
+        .to_string_lossy()
+        .replace(std::path::MAIN_SEPARATOR, "/")
+        .parse()
+        .map_err(Error::state(folder.manifest()))
 }

@@ -1,0 +1,99 @@
+//! Who signs for real: found once, shown before use, asked again when a certificate is renewed.
+
+use async_trait::async_trait;
+use conda_attest::{
+    Error as AttestError, Identity, IdentitySource, IdentityToken, ProcessEnvironment, Search,
+    TokenFacts, TokenInput, Trust,
+};
+use tokio::sync::Mutex;
+use url::{Host, Url};
+
+use crate::{error::Error, person::AtTerminal, printer::Printer};
+
+/// An identity to sign with under a trust, and its first token.
+pub(crate) struct Signer {
+    source: Identity,
+    facts: TokenFacts,
+    /// The first token, until it is used: to ask twice might have a person log in twice.
+    first: Mutex<Option<IdentityToken>>,
+}
+
+impl Signer {
+    /// Finds the identity: the token that was named, the CI system's, or a person's.
+    ///
+    /// # Errors
+    /// There is none, it cannot be used with this instance, or it is a rehearsal's.
+    pub(crate) async fn find(
+        token: Option<&TokenInput>,
+        trust: &Trust,
+        printer: &Printer,
+    ) -> Result<Self, Error> {
+        let oidc = trust.identity_provider()?;
+        let person = AtTerminal::find(printer, &ProcessEnvironment);
+        let source = conda_attest::find_identity(Search {
+            token,
+            audience: trust.audience(),
+            environment: &ProcessEnvironment,
+            person: person.as_ref().map(|person| person as _),
+            oidc: oidc.as_ref(),
+        })
+        .await?;
+        let first = source.token().await?;
+        let facts = first.facts();
+        match is_rehearsed(&facts.issuer) {
+            true => Err(Error::RehearsedIdentity(facts.issuer)),
+            false => Ok(Self {
+                source,
+                facts,
+                first: Mutex::new(Some(first)),
+            }),
+        }
+    }
+
+    /// What the first token says of itself.
+    pub(crate) fn facts(&self) -> &TokenFacts {
+        &self.facts
+    }
+}
+
+#[async_trait]
+impl IdentitySource for Signer {
+    async fn token(&self) -> Result<IdentityToken, AttestError> {
+        match self.first.lock().await.take() {
+            Some(token) => Ok(token),
+            None => self.source.token().await,
+        }
+    }
+}
+
+/// Whether a URL names a host that can never exist (RFC 2606 §2): those of rehearsals do.
+pub(crate) fn is_rehearsed(url: &str) -> bool {
+    let host = Url::parse(url)
+        .ok()
+        .and_then(|url| url.host().map(|host| host.to_owned()));
+    matches!(host, Some(Host::Domain(name)) if name.trim_end_matches('.').ends_with(".invalid"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_rehearsed;
+
+    #[test]
+    fn names_that_cannot_exist_are_a_rehearsals() {
+        for url in [
+            sigstore_sandbox::ISSUER,
+            "https://a.invalid/x",
+            "https://A.INVALID.",
+        ] {
+            assert!(is_rehearsed(url), "{url}");
+        }
+        for url in [
+            "https://token.actions.githubusercontent.com",
+            "https://invalid.example",
+            "https://a.b/x.invalid",
+            "not a URL",
+        ] {
+            assert!(!is_rehearsed(url), "{url}");
+        }
+    }
+}
