@@ -80,6 +80,16 @@ impl Identity {
     }
 }
 
+/// A token of the caller's: used until it ends, and not renewed.
+impl From<IdentityToken> for Identity {
+    fn from(token: IdentityToken) -> Self {
+        Self {
+            provider: token.provider(),
+            source: Source::AtHand(token),
+        }
+    }
+}
+
 /// A token that is valid now: a new one from a provider that makes them, else the one at hand.
 ///
 /// Fails with [`Error::CannotRenew`] when the token at hand has ended.
