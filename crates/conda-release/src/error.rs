@@ -323,6 +323,18 @@ fn attest_status(error: &conda_attest::Error) -> Status {
         | Error::Archive { .. }
         | Error::Index { .. }
         | Error::Trust { .. }
+        | Error::TrustRefused { .. }
+        | Error::TrustUnavailable { .. }
+        | Error::Selector { .. }
+        | Error::NoSigningConfig { .. }
+        | Error::NoService { .. }
+        | Error::Insecure { .. }
+        | Error::NoIdentity { .. }
+        | Error::Token { .. }
+        | Error::TokenExpired { .. }
+        | Error::TokenNotYetValid { .. }
+        | Error::Audience { .. }
+        | Error::SharedAudience { .. }
         | Error::Policy { .. } => Status::Preflight,
         Error::Bundle { .. } => Status::Verify,
         error if error.is_renewal_failure() => Status::Incomplete,

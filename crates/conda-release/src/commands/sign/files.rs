@@ -208,13 +208,12 @@ impl Report {
             Some([
                 workspace.shown(&entry.package),
                 index.map_or_else(String::new, |index| index.to_string()),
-                attestation.identity.clone(),
                 workspace.shown(entry.bundle.as_deref()?),
             ])
         });
         let rows: Vec<_> = rows.collect();
         if !rows.is_empty() {
-            printer.result(&table(&["PACKAGE", "LOG>", "SIGNED BY", "BUNDLE"], rows))?;
+            printer.result(&table(&["PACKAGE", "LOG>", "BUNDLE"], rows))?;
         }
         printer.json(self)?;
         let is = |outcome| move |entry: &&Entry| entry.result == outcome;
