@@ -14,11 +14,15 @@ Python packages: requirements.txt beside this file.
 
 import argparse
 import concurrent.futures
+import contextlib
 import hashlib
 import json
 import os
+import shlex
+import subprocess
 import sys
 import tempfile
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +66,40 @@ def real_instance(sigstore: Sigstore) -> Instance:
         environment=sigstore.environment(),
         token=sigstore.token,
     )
+
+
+@contextlib.contextmanager
+def sandbox(programs: Programs, workspace: Path, rekor: str) -> Iterator[Instance]:
+    """The Sigstore of a rehearsal, in the workspace whose rehearsal it is: Rekor v1 cannot be installed."""
+    folder = workspace / "target" / "conda-release" / "rehearsal" / "sandbox"
+    folder.mkdir(parents=True)
+    command = [programs.build / "examples" / "sandbox", folder, rekor]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        exports: dict[str, str] = {}
+        while "SANDBOX_TRUSTED_ROOT" not in exports:
+            words = shlex.split(process.stdout.readline())
+            if not words:
+                raise RuntimeError("the sandbox does not start")
+            exports |= dict(word.split("=", 1) for word in words if "=" in word)
+
+        def token() -> str:
+            request = urllib.request.Request(
+                f"{exports['ACTIONS_ID_TOKEN_REQUEST_URL']}&audience={exports['SANDBOX_AUDIENCE']}",
+                headers={"Authorization": f"Bearer {exports['ACTIONS_ID_TOKEN_REQUEST_TOKEN']}"},
+            )
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return json.load(answer)["value"]
+
+        trust_config = Path(exports["SANDBOX_TRUST_CONFIG"])
+        yield Instance(
+            name=f"Rekor {rekor}",
+            trust=Trust(trust_config, Path(exports["SANDBOX_TRUSTED_ROOT"])),
+            signing_config=trust_config.with_name("signing_config.json"),
+            identity=exports["SANDBOX_IDENTITY"],
+            issuer=exports["SANDBOX_ISSUER"],
+            environment={},
+            token=token,
+        )
 
 
 # --- The other way ----------------------------------------------------------------------------------------------------
@@ -205,16 +243,25 @@ def main() -> int:
     # Nothing of the user's or the machine's is seen.
     os.environ["NO_COLOR"] = "1"
     report = Report()
-    with tempfile.TemporaryDirectory() as scratch, Sigstore(Path(scratch) / "sigstore", programs.tools) as sigstore:
+    with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         os.environ["HOME"] = scratch
-        instance = real_instance(sigstore)
         package = conda_package.write(folder, "tiny")
-        foreign = [
-            *by_cosign(programs.cosign, instance, package, folder),
-            *by_sigstore_python(instance, package, folder),
-        ]
-        check_foreign(programs, instance, ["--trust", instance.trust.trust_config], foreign, package, report)
+        with Sigstore(folder / "sigstore", programs.tools) as sigstore:
+            instance = real_instance(sigstore)
+            trust = ["--trust", instance.trust.trust_config]
+            foreign = [
+                *by_cosign(programs.cosign, instance, package, folder),
+                *by_sigstore_python(instance, package, folder),
+            ]
+            check_foreign(programs, instance, trust, foreign, package, report)
+        workspace = folder / "workspace"
+        with sandbox(programs, workspace, "v1") as instance:
+            (workspace / "conda-release.toml").touch()
+            trust = ["--trust", "sandbox", "--root", workspace]
+            # sigstore-python asks for tokens with an audience that the sandbox does not have.
+            foreign = [*by_cosign(programs.cosign, instance, package, workspace)]
+            check_foreign(programs, instance, trust, foreign, package, report)
     return report.end()
 
 
