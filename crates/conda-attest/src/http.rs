@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use reqwest::{Client, RequestBuilder, redirect};
+use reqwest::{Client, RequestBuilder, Response, redirect};
 use url::Url;
 
 use crate::Error;
@@ -57,16 +57,30 @@ pub(crate) async fn send(
             is_transient(status.as_u16()),
         ));
     }
+    body(response, limit).await.map_err(|error| match error {
+        BodyError::Lost(error) => failed(with_causes(&error), true),
+        BodyError::TooLarge => failed(format!("answered with more than {limit} bytes"), false),
+    })
+}
+
+/// Why an answer could not be read to its end.
+pub(crate) enum BodyError {
+    /// The connection was lost.
+    Lost(reqwest::Error),
+    /// There was more than anybody wants.
+    TooLarge,
+}
+
+/// Reads an answer of at most `limit` bytes.
+pub(crate) async fn body(response: Response, limit: usize) -> Result<Vec<u8>, BodyError> {
     let mut body = Vec::new();
     let mut chunks = response.bytes_stream();
     while let Some(chunk) = chunks.next().await {
-        body.extend_from_slice(&chunk.map_err(lost)?);
-        if body.len() > limit {
-            return Err(failed(
-                format!("answered with more than {limit} bytes"),
-                false,
-            ));
+        let chunk = chunk.map_err(|error| BodyError::Lost(error.without_url()))?;
+        if body.len() + chunk.len() > limit {
+            return Err(BodyError::TooLarge);
         }
+        body.extend_from_slice(&chunk);
     }
     Ok(body)
 }

@@ -15,11 +15,14 @@ mod error;
 mod http;
 mod identity;
 mod inspect;
+mod pace;
 mod package;
 mod policy;
 mod provenance;
+mod rekor_v1;
 mod report;
 mod retry;
+mod services;
 mod sign;
 mod source;
 mod trust;
@@ -36,7 +39,7 @@ pub use identity::{
 pub use inspect::{Inspection, LogEntry, SigningTime, inspect};
 pub use package::{Package, PackageFile};
 pub use policy::{GITHUB_ISSUER, Github, Matcher, Policy, WholeRegex};
-pub use provenance::{BuildDefinition, SourceDigest};
+pub use provenance::{BUILD_TYPE, BuildDefinition};
 pub use report::{Event, Reporter};
 pub use sign::{SignOptions, Signed, SignedProvenance, ToSign, sign};
 pub use trust::{

@@ -65,8 +65,18 @@ impl PackageFile {
     /// Where its attestation is written: `<package>.sigstore.json`.
     #[must_use]
     pub fn bundle_path(&self) -> PathBuf {
+        self.beside(".sigstore.json")
+    }
+
+    /// Where its provenance is written: `<package>.provenance.sigstore.json`.
+    #[must_use]
+    pub fn provenance_path(&self) -> PathBuf {
+        self.beside(".provenance.sigstore.json")
+    }
+
+    fn beside(&self, ending: &str) -> PathBuf {
         let mut path = self.path.clone().into_os_string();
-        path.push(".sigstore.json");
+        path.push(ending);
         path.into()
     }
 }

@@ -1,5 +1,6 @@
 //! Asking again, with patience that ends.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rand::Rng as _;
@@ -24,13 +25,13 @@ impl Deadline {
     }
 }
 
-/// Repeats a request that fails in passing, with exponential backoff and jitter, until it succeeds,
-/// fails for good, or the deadline comes.
-#[derive(Clone, Copy)]
+/// Repeats requests that fail in passing, with exponential backoff and jitter, until they succeed,
+/// fail for good, or the deadline comes.
 pub(crate) struct Retry<'a> {
     deadline: Deadline,
     reporter: &'a dyn Reporter,
-    file: Option<&'a PackageKey>,
+    file: Option<PackageKey>,
+    repeated: AtomicU32,
 }
 
 impl<'a> Retry<'a> {
@@ -39,15 +40,26 @@ impl<'a> Retry<'a> {
             deadline,
             reporter,
             file: None,
+            repeated: AtomicU32::new(0),
         }
     }
 
     /// The same patience, for requests about one package.
-    pub(crate) fn about(self, file: &'a PackageKey) -> Self {
+    pub(crate) fn about(self, file: PackageKey) -> Self {
         Self {
             file: Some(file),
             ..self
         }
+    }
+
+    /// Takes note of something that is done once more.
+    pub(crate) fn count(&self) {
+        self.repeated.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often something was done once more.
+    pub(crate) fn repeated(&self) -> u32 {
+        self.repeated.load(Ordering::Relaxed)
     }
 
     pub(crate) async fn run<T, F>(
@@ -88,12 +100,13 @@ impl<'a> Retry<'a> {
                 });
             }
             self.reporter.report(Event::Retrying {
-                file: self.file.cloned(),
+                file: self.file.clone(),
                 what,
                 attempt,
                 after,
                 reason: error.to_string(),
             });
+            self.count();
             tokio::time::sleep(after).await;
             attempt += 1;
         }
@@ -141,7 +154,7 @@ mod tests {
                 }
             })
             .await;
-        assert_eq!(third.unwrap(), 3);
+        assert_eq!((third.unwrap(), retry.repeated()), (3, 2));
 
         calls.set(0);
         let lasting: Result<(), _> = retry

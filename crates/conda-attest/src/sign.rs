@@ -1,7 +1,7 @@
 //! Signing a batch of packages under one certificate.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,15 +12,16 @@ use sha2::Digest as _;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
-use crate::certificate::{Certificate, Services};
+use crate::certificate::Certificate;
 use crate::error::with_causes;
 use crate::package::Contents;
 use crate::retry::{Deadline, Retry};
+use crate::services::Services;
 use crate::verdict::Outcome;
 use crate::verify::CERTIFICATE_EXPIRED;
 use crate::{
-    BuildDefinition, Error, Event, IdentitySource, Package, PackageFile, Policy, Reporter, Trust,
-    Verdict, Verifier, write,
+    BuildDefinition, Error, Event, Evidence, IdentitySource, Package, PackageFile, Policy,
+    Reporter, Trust, Verdict, Verifier, provenance, write,
 };
 
 /// How a batch is signed.
@@ -28,19 +29,24 @@ use crate::{
 pub struct SignOptions {
     /// The channel that the packages are attested for.
     pub target_channel: TargetChannel,
-    /// How many packages are attested at the same time.
+    /// How many packages are attested at the same time at most. Each service gets as many requests
+    /// at a time as it can bear, which is found out by the way.
     pub concurrency: NonZeroUsize,
-    /// How long before its end a certificate is renewed.
+    /// How long before its end a certificate is renewed; one that lives less than five times as
+    /// long is used for four fifths of its life.
     pub renew_before: Duration,
     /// What was built; a certificate that names another repository or commit is refused.
     pub source: Source,
     /// How long the whole batch may take, repeated requests included.
     pub deadline: Duration,
+    /// How long a service may take for one answer. A log that answers with its next checkpoint
+    /// needs up to 20 seconds.
+    pub request_timeout: Duration,
 }
 
 impl SignOptions {
-    /// 32 packages at a time, certificates renewed two minutes before their end, no claims about
-    /// the source, half an hour for everything.
+    /// Up to 32 packages at a time, certificates renewed two minutes before their end, no claims
+    /// about the source, half an hour for everything and 25 seconds for an answer.
     #[must_use]
     pub fn new(target_channel: TargetChannel) -> Self {
         Self {
@@ -53,6 +59,7 @@ impl SignOptions {
                 dirty: false,
             },
             deadline: Duration::from_secs(30 * 60),
+            request_timeout: Duration::from_secs(25),
         }
     }
 }
@@ -114,8 +121,12 @@ pub struct SignedProvenance {
 ///
 /// Each package is hashed and compared with what the build recorded, before anything is signed or
 /// logged; each bundle is verified before `<package>.sigstore.json` is written beside its package,
-/// whole or not at all. What fails with one package does not touch the others: the result has one
-/// entry for each package, in the order given. No token is asked for when there is no package.
+/// whole or not at all, and so is the provenance where one is asked for. What fails with one package
+/// does not touch the others: the result has one entry for each package, in the order given. No
+/// token is asked for when there is no package.
+///
+/// When a certificate ends and none can follow, since the token has ended and its provider makes no
+/// other, the packages that are left fail with that ([`Error::is_renewal_failure`]).
 ///
 /// # Errors
 /// When nothing can be signed at all: the trust has no services, or there is no identity or no
@@ -132,7 +143,7 @@ pub async fn sign(
     }
     let packages: Vec<ToSign> = packages.into_iter().map(Into::into).collect();
     let batch = Batch {
-        services: Services::new(trust)?,
+        services: Services::new(trust, options.concurrency, options.request_timeout)?,
         verifier: Arc::new(Verifier::new(trust)?.with_source(options.source.clone())),
         audience: trust.audience(),
         identity,
@@ -144,11 +155,11 @@ pub async fn sign(
     let first = batch.request_certificate().await?;
     *batch.certificate.lock().await = Some(Ok(Arc::new(first)));
 
-    let attest = |(index, ToSign { package, .. }): (usize, ToSign)| {
+    let attest = |(index, package): (usize, ToSign)| {
         let batch = &batch;
         async move {
             let result = batch.attest_and_report(&package).await;
-            (index, package, result)
+            (index, package.package, result)
         }
     };
     let mut results: Vec<_> = futures::stream::iter(packages.into_iter().enumerate())
@@ -164,7 +175,7 @@ pub async fn sign(
 }
 
 /// A signature is made anew when the log knows it already, or the certificate ended under way.
-const MAX_SIGNATURES: u32 = 3;
+const MAX_SIGNATURES: u32 = 5;
 
 struct Batch<'a> {
     services: Services,
@@ -178,11 +189,27 @@ struct Batch<'a> {
     certificate: Mutex<Option<Result<Arc<Certificate>, Arc<Error>>>>,
 }
 
+/// What a statement is about.
+#[derive(Clone, Copy)]
+enum Subject<'a> {
+    /// That the package is published.
+    Publish,
+    /// How it was built.
+    Provenance(&'a BuildDefinition),
+}
+
+/// A bundle that verifies, in memory.
+struct Made {
+    bundle: Vec<u8>,
+    sha256: Sha256,
+    evidence: Evidence,
+}
+
 impl Batch<'_> {
-    async fn attest_and_report(&self, package: &PackageFile) -> Result<Signed, Error> {
+    async fn attest_and_report(&self, package: &ToSign) -> Result<Signed, Error> {
         let start = Instant::now();
         let result = self.attest(package).await;
-        let file = package.key();
+        let file = package.package.key();
         self.reporter.report(match &result {
             Ok(signed) => Event::Signed {
                 file,
@@ -198,37 +225,81 @@ impl Batch<'_> {
         result
     }
 
-    async fn attest(&self, package: &PackageFile) -> Result<Signed, Error> {
+    async fn attest(
+        &self,
+        ToSign {
+            package,
+            provenance,
+        }: &ToSign,
+    ) -> Result<Signed, Error> {
+        if let Some(Err(refused)) = &*self.certificate.lock().await {
+            // Nothing can be signed any more: no need to read the package.
+            return Err(Error::NoCertificate(Arc::clone(refused)));
+        }
         let contents = {
             let package = package.clone();
             spawn_blocking(move || Contents::read_expected(&package)).await??
         };
-        let statement =
-            Statement::new(&package.file, package.sha256, &self.options.target_channel).to_json();
-        let key = package.key();
+        let retry = self.retry().about(package.key());
+        let publish = self
+            .make(package, &contents, Subject::Publish, &retry)
+            .await?;
+        let provenance = match provenance {
+            Some(definition) => {
+                let subject = Subject::Provenance(definition);
+                let made = self.make(package, &contents, subject, &retry).await?;
+                let bundle = package.provenance_path();
+                write(&bundle, made.bundle).await?;
+                Some(SignedProvenance {
+                    bundle,
+                    bundle_sha256: made.sha256,
+                    log_index: made.evidence.log_index,
+                })
+            }
+            None => None,
+        };
+        let bundle = package.bundle_path();
+        // Last, as it is what tells that the package is attested.
+        write(&bundle, publish.bundle).await?;
+        Ok(Signed {
+            bundle,
+            bundle_sha256: publish.sha256,
+            identity: publish.evidence.identity,
+            issuer: publish.evidence.issuer,
+            log_index: publish.evidence.log_index,
+            signed_at: publish.evidence.signed_at,
+            certificate_not_after: publish.evidence.certificate_not_after,
+            retries: retry.repeated(),
+            provenance,
+        })
+    }
+
+    /// Signs a statement, has it logged, and verifies the bundle.
+    async fn make(
+        &self,
+        package: &PackageFile,
+        contents: &Contents,
+        subject: Subject<'_>,
+        retry: &Retry<'_>,
+    ) -> Result<Made, Error> {
         let mut refused = None;
-        for _ in 0..MAX_SIGNATURES {
+        for attempt in 0..MAX_SIGNATURES {
+            if attempt > 0 {
+                retry.count();
+            }
             let certificate = self.certificate().await?;
-            let signing = certificate.sign(&self.services, &statement, self.retry().about(&key));
+            let statement = self.statement(package, subject, &certificate)?;
+            let signing = certificate.sign(&self.services, &statement, retry);
             let Some(bundle) = signing.await? else {
                 continue;
             };
-            let bundle_sha256 = Sha256::from_bytes(sha2::Sha256::digest(&bundle).into());
-            let (verdict, bundle) = self.judge(package, &contents, bundle, &certificate).await?;
+            let sha256 = Sha256::from_bytes(sha2::Sha256::digest(&bundle).into());
+            let (verdict, bundle) = self.judge(package, contents, bundle, &certificate).await?;
             if let Some(evidence) = verdict.signed.clone().filter(|_| verdict.passed()) {
-                let path = package.bundle_path();
-                let target = path.clone();
-                spawn_blocking(move || write::atomically(&target, &bundle)).await??;
-                return Ok(Signed {
-                    bundle: path,
-                    bundle_sha256,
-                    identity: evidence.identity,
-                    issuer: evidence.issuer,
-                    log_index: evidence.log_index,
-                    signed_at: evidence.signed_at,
-                    certificate_not_after: evidence.certificate_not_after,
-                    retries: 0,
-                    provenance: None,
+                return Ok(Made {
+                    bundle,
+                    sha256,
+                    evidence,
                 });
             }
             let ended = ended_under_way(&verdict);
@@ -247,6 +318,35 @@ impl Batch<'_> {
             what: "a statement".to_owned(),
             reason: "the transparency log says that it has each new signature already".to_owned(),
         }))
+    }
+
+    fn statement(
+        &self,
+        package: &PackageFile,
+        subject: Subject<'_>,
+        certificate: &Certificate,
+    ) -> Result<Vec<u8>, Error> {
+        let SignOptions {
+            target_channel,
+            source,
+            ..
+        } = self.options;
+        match subject {
+            Subject::Publish => {
+                Ok(Statement::new(&package.file, package.sha256, target_channel).to_json())
+            }
+            Subject::Provenance(definition) => provenance::statement(
+                package,
+                definition,
+                target_channel,
+                source,
+                certificate.info(),
+            )
+            .map_err(|error| Error::Key {
+                what: "a provenance".to_owned(),
+                reason: error.to_string(),
+            }),
+        }
     }
 
     /// Verifies a new bundle as anybody else would, off the thread that talks to the network.
@@ -309,7 +409,7 @@ impl Batch<'_> {
         self.reporter.report(Event::Identity(token.facts()));
         let source = &self.options.source;
         let certificate =
-            Certificate::request(&self.services, &token, source, self.retry()).await?;
+            Certificate::request(&self.services, &token, source, &self.retry()).await?;
         self.reporter.report(Event::Certificate {
             identity: certificate.identity().to_owned(),
             issuer: certificate.issuer().to_owned(),
@@ -318,9 +418,15 @@ impl Batch<'_> {
         Ok(certificate)
     }
 
+    /// The patience of the batch.
     fn retry(&self) -> Retry<'_> {
         Retry::new(self.deadline, self.reporter)
     }
+}
+
+async fn write(path: &Path, bundle: Vec<u8>) -> Result<(), Error> {
+    let path = path.to_owned();
+    spawn_blocking(move || write::atomically(&path, &bundle)).await?
 }
 
 /// Whether a slow log or clock let the certificate end between signature and timestamp.

@@ -225,22 +225,46 @@ async fn a_certificate_about_to_end_is_renewed() {
 }
 
 #[tokio::test]
-async fn a_renewal_that_is_refused_is_asked_for_once() {
-    let fixture = Fixture::with_faults(&[
-        (
-            Service::Fulcio,
-            1,
-            FaultKind::ShortCertificate(Duration::ZERO),
-        ),
-        (Service::Fulcio, 2, FaultKind::Status(403)),
-    ])
+async fn a_renewal_that_is_refused_is_asked_for_once_and_what_is_signed_stays() {
+    let faults = [
+        (1, FaultKind::ShortCertificate(Duration::from_secs(3))),
+        (2, FaultKind::Status(403)),
+    ];
+    let fixture = Fixture::with(Options {
+        faults: faults
+            .map(|(request, kind)| sigstore_sandbox::Fault {
+                service: Service::Fulcio,
+                request,
+                kind,
+            })
+            .to_vec(),
+        // A certificate of three seconds is over when the log has answered.
+        latency: Latency {
+            rekor: Duration::from_secs(3),
+            ..Latency::default()
+        },
+        ..Options::default()
+    })
     .await;
-    assert_eq!(
-        codes(&fixture.sign(fixture.packages(6)).await),
-        ["no_certificate"; 6]
-    );
+    let one_by_one = SignOptions {
+        concurrency: NonZeroUsize::MIN,
+        ..options()
+    };
+    let packages = fixture.packages(4);
+    let results = sign(
+        &fixture.trust,
+        &fixture.identity,
+        packages,
+        &one_by_one,
+        &(),
+    )
+    .await
+    .unwrap();
+    let refused = "no_certificate";
+    assert_eq!(codes(&results), ["signed", refused, refused, refused]);
     assert_eq!(fixture.sandbox.requests(Service::Fulcio), 2);
-    assert_eq!(fixture.sandbox.requests(Service::Rekor), 0);
+    assert_eq!(fixture.sandbox.requests(Service::Rekor), 1);
+    assert_eq!(bundles(fixture.dir.path()).len(), 1);
 }
 
 #[tokio::test]
