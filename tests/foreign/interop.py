@@ -1,8 +1,12 @@
 #!/usr/bin/env python3
 """conda-release among the programs that its users' partners run, against the real Sigstore on loopback.
 
+  ours             a batch of packages that conda-release signs, as a job of GitHub Actions, is accepted by
+                   sigstore-python, cosign, sigstore-go and conda-sigstore; each refuses what was tampered with
   the other way    what cosign, sigstore-python and conda-sigstore sign verifies here, or is refused for the rule of
                    CEP-27 that it breaks
+  production       what the public instances signed verifies with no network at all, by the roots in the program; signing
+                   with them then ends with an error that says why
 
 Nothing here needs a network beyond loopback, and in `.ci/run` there is none.
 
@@ -13,12 +17,20 @@ Python packages: requirements.txt beside this file.
 """
 
 import argparse
+import base64
 import concurrent.futures
+import contextlib
+import dataclasses
 import hashlib
 import json
 import os
+import shlex
+import shutil
+import socket
+import subprocess
 import sys
 import tempfile
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,11 +41,22 @@ import signers
 from real_sigstore import Sigstore
 from report import Report
 from signers import Instance
-from verifiers import PREDICATE_TYPE, Result, Trust, run
+from verifiers import (
+    PREDICATE_TYPE,
+    Attempt,
+    Result,
+    Trust,
+    conda_sigstore,
+    cosign,
+    run,
+    sigstore_go,
+    sigstore_python,
+)
 
 CHANNEL = "https://prefix.dev/acme"
+BATCH = 30
 # Exit statuses of conda-release.
-VERIFIED, VIOLATION, UNVERIFIED = 0, 5, 7
+VERIFIED, VIOLATION, SIGNING_FAILED, UNVERIFIED = 0, 5, 6, 7
 
 
 @dataclass(frozen=True)
@@ -62,6 +85,115 @@ def real_instance(sigstore: Sigstore) -> Instance:
         environment=sigstore.environment(),
         token=sigstore.token,
     )
+
+
+@contextlib.contextmanager
+def sandbox(programs: Programs, workspace: Path, rekor: str) -> Iterator[Instance]:
+    """The Sigstore of a rehearsal, in the workspace whose rehearsal it is: Rekor v1 cannot be installed."""
+    folder = workspace / "target" / "conda-release" / "rehearsal" / "sandbox"
+    folder.mkdir(parents=True)
+    command = [programs.build / "examples" / "sandbox", folder, rekor]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        exports: dict[str, str] = {}
+        while "SANDBOX_TRUSTED_ROOT" not in exports:
+            words = shlex.split(process.stdout.readline())
+            if not words:
+                raise RuntimeError("the sandbox does not start")
+            exports |= dict(word.split("=", 1) for word in words if "=" in word)
+
+        def token() -> str:
+            request = urllib.request.Request(
+                f"{exports['ACTIONS_ID_TOKEN_REQUEST_URL']}&audience={exports['SANDBOX_AUDIENCE']}",
+                headers={"Authorization": f"Bearer {exports['ACTIONS_ID_TOKEN_REQUEST_TOKEN']}"},
+            )
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return json.load(answer)["value"]
+
+        trust_config = Path(exports["SANDBOX_TRUST_CONFIG"])
+        yield Instance(
+            name=f"Rekor {rekor}",
+            trust=Trust(trust_config, Path(exports["SANDBOX_TRUSTED_ROOT"])),
+            signing_config=trust_config.with_name("signing_config.json"),
+            identity=exports["SANDBOX_IDENTITY"],
+            issuer=exports["SANDBOX_ISSUER"],
+            environment={},
+            token=token,
+        )
+
+
+# --- Ours -------------------------------------------------------------------------------------------------------------
+
+
+def check_ours(programs: Programs, instance: Instance, scratch: Path, report: Report) -> None:
+    """A batch that is signed here is accepted elsewhere, and nothing else passes for it."""
+    folder = scratch / "batch"
+    folder.mkdir()
+    packages = [conda_package.write(folder, f"package-{number}") for number in range(BATCH)]
+    signed = run(
+        *(programs.conda_release, "sign", *packages, "--channel", CHANNEL),
+        *("--trust", instance.trust.trust_config, "--output-format", "json"),
+        env={**os.environ, **instance.environment},
+    )
+    report.check(f"conda-release signs {BATCH} packages", signed.returncode == 0, signed.stdout)
+    bearer = instance.environment["ACTIONS_ID_TOKEN_REQUEST_TOKEN"]
+    report.check("conda-release shows no secret", bearer not in signed.stdout and "eyJ" not in signed.stdout)
+    asked = [(None, Attempt(bundle(package), package, instance.identity, instance.issuer)) for package in packages]
+    asked += tampered(packages[0], packages[1], instance, scratch)
+
+    verifiers = [
+        sigstore_python(instance.trust),
+        cosign(programs.cosign, instance.trust),
+        sigstore_go(programs.tools / "sigstore-go-verification", instance.trust),
+        conda_sigstore(instance.trust, CHANNEL),
+    ]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        answers = [
+            (verifier, lie, attempt, pool.submit(verifier.ask, attempt))
+            for verifier in verifiers
+            for lie, attempt in asked
+        ]
+    for verifier, lie, attempt, answer in answers:
+        result = answer.result()
+        if lie is None:
+            report.check(f"{verifier.name} accepts {attempt.file.name}", verifier.accepts(result), result.stdout)
+        else:
+            report.check(f"{verifier.name} refuses {lie}", verifier.refuses(result, lie), result.stdout)
+
+
+def bundle(package: Path) -> Path:
+    """Where conda-release writes the attestation of a package."""
+    return package.with_name(f"{package.name}.sigstore.json")
+
+
+def tampered(package: Path, other: Path, instance: Instance, scratch: Path) -> Iterator[tuple[str, Attempt]]:
+    """What nobody may accept, and what is wrong with it."""
+    honest = Attempt(bundle(package), package, instance.identity, instance.issuer)
+    folder = scratch / "tampered"
+    folder.mkdir()
+    altered = folder / package.name
+    altered.write_bytes(package.read_bytes() + b"\0")
+    yield "another file", dataclasses.replace(honest, file=altered)
+    yield "another identity", dataclasses.replace(honest, identity=f"{honest.identity}x")
+    yield "another issuer", dataclasses.replace(honest, issuer=f"{honest.issuer}x")
+
+    def bundle_with(name: str, change: Callable[[dict[str, Any]], None]) -> Attempt:
+        document = json.loads(honest.bundle.read_bytes())
+        change(document)
+        path = folder / name
+        path.write_text(json.dumps(document))
+        return dataclasses.replace(honest, bundle=path)
+
+    def retarget(document: dict[str, Any]) -> None:
+        envelope = document["dsseEnvelope"]
+        statement = base64.b64decode(envelope["payload"]).replace(CHANNEL.encode(), CHANNEL.upper().encode())
+        envelope["payload"] = base64.b64encode(statement).decode()
+
+    def swap_entry(document: dict[str, Any]) -> None:
+        entries = json.loads(bundle(other).read_bytes())["verificationMaterial"]["tlogEntries"]
+        document["verificationMaterial"]["tlogEntries"] = entries
+
+    yield "an altered statement", bundle_with("statement.json", retarget)
+    yield "the log entry of another", bundle_with("entry.json", swap_entry)
 
 
 # --- The other way ----------------------------------------------------------------------------------------------------
@@ -192,7 +324,56 @@ def is_refused_for(result: Result, rules: tuple[int, ...]) -> bool:
     return failed == ["statement"] and [each["rule"] for each in attestation["violations"]] == [*rules]
 
 
+# --- Production -------------------------------------------------------------------------------------------------------
+
+# Real attestations of a real package; where they are from is said beside them.
+FIXTURES = Path(__file__).parents[2] / "crates" / "conda-attest" / "tests" / "fixtures"
+PRODUCTION_PACKAGE = FIXTURES / "signed-package-2.1.0-hb0f4dca_0.conda"
+PUBLIC_GOOD = [
+    *("--bundle", FIXTURES / "conda-attestation.sigstore.json"),
+    *("--repo", "prefix-dev/sigstore-example", "--channel", "https://prefix.dev/sigstore-example"),
+]
+STAGING = [
+    *("--bundle", FIXTURES / "conda-attestation-rekor2.sigstore.json", "--trust", "staging"),
+    *("--identity", "jku@goto.fi", "--issuer", "https://github.com/login/oauth"),
+]
+TUF_HOST = "tuf-repo-cdn.sigstore.dev"
+
+
+def check_production(programs: Programs, scratch: Path, report: Report) -> None:
+    """Without a network, what the public instances signed verifies, and nothing can be signed with them."""
+    package = PRODUCTION_PACKAGE.name
+    for name, options in (("public-good", PUBLIC_GOOD), ("staging", STAGING)):
+        for how in ([], ["--offline"]):
+            result = run(programs.conda_release, "verify", PRODUCTION_PACKAGE, *options, *how)
+            verified = result.returncode == VERIFIED and "in this program" in result.stdout
+            report.check(f"{package} of {name} verifies {' '.join(how) or 'unreachable'}", verified, result.stdout)
+    stranger = ["--repo", "prefix-dev/sigstore", *PUBLIC_GOOD[:2]]
+    result = run(programs.conda_release, "verify", PRODUCTION_PACKAGE, *stranger, "--offline")
+    report.check(f"{package} of another repository does not", result.returncode == UNVERIFIED, result.stdout)
+
+    unsigned = scratch / package
+    shutil.copy(PRODUCTION_PACKAGE, unsigned)
+    sign = [programs.conda_release, "sign", "-x", unsigned, "--channel", CHANNEL]
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        # It takes connections and says nothing.
+        proxy = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        for what, environment in (("is not there", {}), ("does not answer", {"HTTPS_PROXY": proxy})):
+            result = run(*sign, env={**os.environ, **environment})
+            refused = result.returncode == SIGNING_FAILED and TUF_HOST in result.stdout and not bundle(unsigned).exists()
+            report.check(f"signing with an instance that {what} says so", refused, result.stdout)
+
+
 # --- All of it --------------------------------------------------------------------------------------------------------
+
+
+def has_network() -> bool:
+    """Whether a name on the internet can be resolved."""
+    try:
+        socket.getaddrinfo(TUF_HOST, 443)
+    except OSError:
+        return False
+    return True
 
 
 def main() -> int:
@@ -205,16 +386,30 @@ def main() -> int:
     # Nothing of the user's or the machine's is seen.
     os.environ["NO_COLOR"] = "1"
     report = Report()
-    with tempfile.TemporaryDirectory() as scratch, Sigstore(Path(scratch) / "sigstore", programs.tools) as sigstore:
+    with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         os.environ["HOME"] = scratch
-        instance = real_instance(sigstore)
         package = conda_package.write(folder, "tiny")
-        foreign = [
-            *by_cosign(programs.cosign, instance, package, folder),
-            *by_sigstore_python(instance, package, folder),
-        ]
-        check_foreign(programs, instance, ["--trust", instance.trust.trust_config], foreign, package, report)
+        with Sigstore(folder / "sigstore", programs.tools) as sigstore:
+            instance = real_instance(sigstore)
+            check_ours(programs, instance, folder, report)
+            trust = ["--trust", instance.trust.trust_config]
+            foreign = [
+                *by_cosign(programs.cosign, instance, package, folder),
+                *by_sigstore_python(instance, package, folder),
+            ]
+            check_foreign(programs, instance, trust, foreign, package, report)
+        workspace = folder / "workspace"
+        with sandbox(programs, workspace, "v1") as instance:
+            (workspace / "conda-release.toml").touch()
+            trust = ["--trust", "sandbox", "--root", workspace]
+            # sigstore-python asks for tokens with an audience that the sandbox does not have.
+            foreign = [*by_cosign(programs.cosign, instance, package, workspace)]
+            check_foreign(programs, instance, trust, foreign, package, report)
+        if has_network():
+            print("  the network is there: what the public instances signed is judged by what they say today")
+        else:
+            check_production(programs, folder, report)
     return report.end()
 
 

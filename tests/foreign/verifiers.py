@@ -77,7 +77,7 @@ def sigstore_python(trust: Trust) -> Verifier:
         "another identity": r"SANs do not match",
         "another issuer": r"OIDCIssuer",
         "an altered statement": r"invalid signature",
-        "the log entry of another": r"(?i)transparency log entry is inconsistent|log entry",
+        "the log entry of another": r"transparency log entry is inconsistent",
     }
     return Verifier("sigstore-python", ask, refusals)
 
@@ -91,11 +91,11 @@ def cosign(program: Path, trust: Trust) -> Verifier:
         )
 
     refusals = {
-        "another file": r"(?i)digest",
-        "another identity": r"(?i)expected SAN value",
-        "another issuer": r"(?i)expected issuer value",
-        "an altered statement": r"(?i)signature",
-        "the log entry of another": r"(?i)signature|log entry|tlog",
+        "another file": r"artifact digests do not match",
+        "another identity": r"expected SAN value",
+        "another issuer": r"expected issuer value",
+        "an altered statement": r"failed to verify log inclusion",
+        "the log entry of another": r"failed to verify log inclusion",
     }
     return Verifier("cosign", ask, refusals)
 
@@ -110,11 +110,11 @@ def sigstore_go(program: Path, trust: Trust) -> Verifier:
         )
 
     refusals = {
-        "another file": r"(?i)digest",
-        "another identity": r"(?i)expected SAN value",
-        "another issuer": r"(?i)expected issuer value",
-        "an altered statement": r"(?i)signature",
-        "the log entry of another": r"(?i)signature|log entry|tlog",
+        "another file": r"artifact digests do not match",
+        "another identity": r"expected SAN value",
+        "another issuer": r"expected issuer value",
+        "an altered statement": r"failed to verify log inclusion",
+        "the log entry of another": r"failed to verify log inclusion",
     }
     return Verifier("sigstore-go", ask, refusals)
 
@@ -137,7 +137,7 @@ def conda_sigstore(trust: Trust, channel: str) -> Verifier:
         "another file": r"subject sha256 does not match the package",
         "another identity": r"untrusted-identity",
         "another issuer": r"untrusted-identity",
-        "an altered statement": r"invalid-bundle",
-        "the log entry of another": r"invalid-bundle",
+        "an altered statement": r"invalid signature",
+        "the log entry of another": r"transparency log entry is inconsistent",
     }
     return Verifier("conda-sigstore", ask, refusals)

@@ -32,6 +32,12 @@ pub const SANDBOX_MARK: &str = "conda-release sandbox - NOT FOR PRODUCTION";
 /// The audience of identity tokens for the public Sigstore instances.
 pub const PUBLIC_AUDIENCE: &str = "sigstore";
 
+/// What trusted roots call themselves (`TrustedRoot` in Sigstore's protobuf-specs).
+const TRUSTED_ROOT_MEDIA_TYPES: [&str; 2] = [
+    "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
+    "application/vnd.dev.sigstore.trustedroot.v0.2+json",
+];
+
 /// A trust configuration is a few kilobytes; the public one, with its history, less than 64.
 const MAX_SIZE: u64 = 4 << 20;
 
@@ -136,6 +142,15 @@ impl Trust {
         let mut canonical = Vec::new();
         write_canonical(root, &mut canonical)?;
         let root = TrustedRoot::from_json(&root.to_string())?;
+        // The library reads whatever is not there as an empty list.
+        if !TRUSTED_ROOT_MEDIA_TYPES.contains(&root.media_type.as_str()) {
+            return Err(
+                format!("its media type is `{}`", cep27::printable(&root.media_type)).into(),
+            );
+        }
+        if root.certificate_authorities.is_empty() {
+            return Err("it names no certificate authority".into());
+        }
         // The verifier refuses malformed and duplicate keys; better here than when the first
         // package has been built.
         sigstore_verify::Verifier::new(&root)?;

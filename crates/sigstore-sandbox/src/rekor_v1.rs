@@ -85,15 +85,15 @@ struct ProposedEntry {
     spec: DsseSpec,
 }
 
-/// What the client proposes. The rest is what the server makes of it, which no client may send.
+/// What the client proposes. The rest is what the server makes of it, which no client may send;
+/// sigstore-python sends nulls.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct DsseSpec {
     proposed_content: Option<ProposedContent>,
     envelope_hash: Option<Value>,
     payload_hash: Option<Value>,
-    #[serde(default)]
-    signatures: Vec<Value>,
+    signatures: Option<Vec<Value>>,
 }
 
 #[derive(Deserialize)]
@@ -228,8 +228,11 @@ fn canonical_body(proposed: Value) -> Result<Vec<u8>, String> {
             "the sandbox takes dsse 0.0.1 only, found {kind} {api_version}"
         ));
     }
-    let computed =
-        spec.envelope_hash.is_some() || spec.payload_hash.is_some() || !spec.signatures.is_empty();
+    let computed = spec.envelope_hash.is_some()
+        || spec.payload_hash.is_some()
+        || spec
+            .signatures
+            .is_some_and(|signatures| !signatures.is_empty());
     const EITHER: &str =
         "either proposedContent or envelopeHash, payloadHash, and signatures must be present";
     let content = match spec.proposed_content {

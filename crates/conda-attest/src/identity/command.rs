@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TokenCommand {
     pub(crate) provider: Provider,
-    program: &'static str,
+    pub(crate) program: &'static str,
     arguments: Vec<String>,
 }
 

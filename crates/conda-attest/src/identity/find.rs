@@ -233,14 +233,26 @@ impl Search<'_> {
         Ok(Found::Variable(provider, token))
     }
 
+    /// <https://buildkite.com/docs/pipelines/security/oidc>
     fn buildkite(&self) -> Result<Found<'_>, Sought> {
         self.runs_in(Provider::Buildkite, "BUILDKITE")?;
-        Ok(Found::Command(TokenCommand::buildkite(self.audience)))
+        self.command(TokenCommand::buildkite(self.audience), BUILDKITE_REMEDY)
     }
 
+    /// <https://circleci.com/docs/guides/permissions-authentication/openid-connect-tokens/>
     fn circleci(&self) -> Result<Found<'_>, Sought> {
         self.runs_in(Provider::CircleCi, "CIRCLECI")?;
-        Ok(Found::Command(TokenCommand::circleci(self.audience)))
+        self.command(TokenCommand::circleci(self.audience), CIRCLECI_REMEDY)
+    }
+
+    fn command(&self, command: TokenCommand, remedy: &str) -> Result<Found<'_>, Sought> {
+        let program = format!("{}{}", command.program, std::env::consts::EXE_SUFFIX);
+        let path = self.environment.variable("PATH").unwrap_or_default();
+        if std::env::split_paths(&path).any(|folder| folder.join(&program).is_file()) {
+            return Ok(Found::Command(command));
+        }
+        let reason = format!("`{}` is not on the PATH", command.program);
+        Err(fixed_by(command.provider, reason, remedy.to_owned()))
     }
 
     fn interactive(&self) -> Result<Found<'_>, Sought> {
@@ -284,6 +296,12 @@ const VARIABLE: &str = "SIGSTORE_ID_TOKEN";
 
 const GITHUB_REMEDY: &str = "give the job the right to ask for identity tokens:\n\n    permissions:\n      \
      id-token: write\n\nA pull request from a fork cannot have it, whatever its workflow says.";
+
+const BUILDKITE_REMEDY: &str = "run this step where Buildkite's agent is; with the docker plugin:\n\n    \
+     mount-buildkite-agent: true\n";
+
+const CIRCLECI_REMEDY: &str = "run this step in a job of CircleCI's own executors, where its command is, or hand \
+     over a token in SIGSTORE_ID_TOKEN";
 
 /// What is there, before it was used.
 enum Found<'a> {

@@ -185,6 +185,13 @@ fn identities_are_looked_for_in_the_documented_order() {
     let issuer = url::Url::parse("https://issuer.example").unwrap();
     // Everything is there; what was found is taken away, again and again.
     let mut variables = environment(&GITHUB);
+    let programs = tempfile::TempDir::new().unwrap();
+    for program in ["buildkite-agent", "circleci"] {
+        let program = format!("{program}{}", std::env::consts::EXE_SUFFIX);
+        std::fs::write(programs.path().join(program), "").unwrap();
+    }
+    let path = std::env::join_paths([programs.path()]).unwrap();
+    variables.insert("PATH".to_owned(), path.into_string().unwrap());
     for (name, value) in [
         ("SIGSTORE_ID_TOKEN", "token"),
         ("GITLAB_CI", "true"),

@@ -162,3 +162,211 @@ fn select<'a>(
     }
     Ok(eligible)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use sigstore_trust_root::SIGSTORE_PRODUCTION_TRUSTED_ROOT;
+
+    use super::*;
+
+    const NOW: &str = "2026-06-01T00:00:00Z";
+
+    /// A service of an operator: version, URL, beginning and end.
+    fn service(operator: &str, version: u32, url: &str, from: &str, to: Option<&str>) -> Value {
+        json!({
+            "url": url, "majorApiVersion": version, "operator": operator,
+            "validFor": {"start": from, "end": to},
+        })
+    }
+
+    fn lasting(operator: &str, version: u32, url: &str) -> Value {
+        service(operator, version, url, "2020-01-01T00:00:00Z", None)
+    }
+
+    /// A configuration for loopback with one service of each kind, changed.
+    fn config(change: impl FnOnce(&mut Value)) -> SigningConfig {
+        let mut config = json!({
+            "mediaType": sigstore_trust_root::SIGNING_CONFIG_MEDIA_TYPE,
+            "caUrls": [lasting("a", 1, "http://127.0.0.1:1")],
+            "oidcUrls": [lasting("a", 1, "http://127.0.0.1:2")],
+            "rekorTlogUrls": [lasting("a", 2, "http://127.0.0.1:3")],
+            "tsaUrls": [lasting("a", 1, "http://127.0.0.1:4/stamp")],
+            "rekorTlogConfig": {"selector": "ANY"},
+            "tsaConfig": {"selector": "ANY"},
+        });
+        change(&mut config);
+        SigningConfig::from_json(&config.to_string()).unwrap()
+    }
+
+    fn selected(change: impl FnOnce(&mut Value)) -> Result<Selection, Error> {
+        let trust = Trust::from_root_json("test", SIGSTORE_PRODUCTION_TRUSTED_ROOT).unwrap();
+        Selection::new(&trust, &config(change), NOW.parse().unwrap())
+    }
+
+    fn code(change: impl FnOnce(&mut Value)) -> &'static str {
+        selected(change).unwrap_err().code()
+    }
+
+    fn logs(change: impl FnOnce(&mut Value)) -> Vec<String> {
+        let logs = selected(change).unwrap().rekor;
+        logs.iter()
+            .map(|log| format!("{:?} {}", log.version, log.url.port().unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn one_of_each_kind() {
+        let selection = selected(|_| ()).unwrap();
+        assert_eq!(selection.fulcio.as_str(), "http://127.0.0.1:1/");
+        assert_eq!(selection.oidc.unwrap().as_str(), "http://127.0.0.1:2/");
+        assert_eq!(selection.rekor[0].url.as_str(), "http://127.0.0.1:3/");
+        assert_eq!(selection.tsa[0].as_str(), "http://127.0.0.1:4/stamp");
+    }
+
+    #[test]
+    fn a_service_is_used_within_its_window_both_ends_included() {
+        let (early, late) = ("2026-05-31T23:59:59Z", "2026-06-01T00:00:01Z");
+        for (from, to, valid) in [
+            (early, Some(late), true),
+            (early, None, true),
+            (NOW, Some(late), true),
+            (early, Some(NOW), true),
+            (late, None, false),
+            (early, Some(early), false),
+        ] {
+            for (kind, missing) in [
+                ("caUrls", true),
+                ("rekorTlogUrls", true),
+                ("tsaUrls", true),
+                ("oidcUrls", false),
+            ] {
+                let version = if kind == "rekorTlogUrls" { 2 } else { 1 };
+                let url = "http://127.0.0.1:9";
+                let selection =
+                    selected(|it| it[kind] = json!([service("a", version, url, from, to)]));
+                match selection {
+                    Ok(selection) if kind == "oidcUrls" => {
+                        assert_eq!(selection.oidc.is_some(), valid);
+                    }
+                    Ok(_) => assert!(valid, "{kind} {from} {to:?}"),
+                    Err(error) => {
+                        assert!(!valid && missing, "{kind} {from} {to:?}: {error}");
+                        assert_eq!(error.code(), "no_service");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_highest_version_that_we_speak_then_the_newest() {
+        let chosen = logs(|it| {
+            it["rekorTlogUrls"] = json!([
+                lasting("a", 1, "http://127.0.0.1:1"),
+                service("a", 2, "http://127.0.0.1:2", "2025-01-01T00:00:00Z", None),
+                service("a", 2, "http://127.0.0.1:3", "2026-01-01T00:00:00Z", None),
+                service("a", 2, "http://127.0.0.1:4", "2026-07-01T00:00:00Z", None),
+                lasting("a", 3, "http://127.0.0.1:5"),
+            ]);
+        });
+        assert_eq!(chosen, ["V2 3"]);
+        let authority = selected(|it| {
+            it["caUrls"] = json!([
+                service("a", 1, "http://127.0.0.1:2", "2025-01-01T00:00:00Z", None),
+                service("a", 1, "http://127.0.0.1:3", "2026-01-01T00:00:00Z", None),
+                lasting("a", 2, "http://127.0.0.1:5"),
+            ]);
+        });
+        assert_eq!(authority.unwrap().fulcio.port(), Some(3));
+        assert_eq!(
+            code(|it| it["caUrls"][0]["majorApiVersion"] = 2.into()),
+            "no_service"
+        );
+        assert_eq!(
+            code(|it| it["rekorTlogUrls"][0]["majorApiVersion"] = 3.into()),
+            "no_service"
+        );
+    }
+
+    #[test]
+    fn selectors_count_operators() {
+        let of_three = |selector: Value| {
+            logs(|it| {
+                it["rekorTlogUrls"] = json!([
+                    lasting("a", 1, "http://127.0.0.1:1"),
+                    lasting("a", 2, "http://127.0.0.1:2"),
+                    lasting("b", 1, "http://127.0.0.1:3"),
+                    service("c", 2, "http://127.0.0.1:4", "2026-01-01T00:00:00Z", None),
+                ]);
+                it["rekorTlogConfig"] = selector;
+            })
+        };
+        assert_eq!(of_three(json!({"selector": "ANY"})), ["V2 4"]);
+        assert_eq!(of_three(json!({})), ["V2 4"]);
+        assert_eq!(
+            of_three(json!({"selector": "ALL"})),
+            ["V2 4", "V2 2", "V1 3"]
+        );
+        assert_eq!(
+            of_three(json!({"selector": "EXACT", "count": 2})),
+            ["V2 4", "V2 2"]
+        );
+        assert_eq!(
+            of_three(json!({"selector": "EXACT", "count": 3})),
+            ["V2 4", "V2 2", "V1 3"]
+        );
+        for selector in [
+            json!({"selector": "EXACT", "count": 2}),
+            json!({"selector": "EXACT", "count": 0}),
+            json!({"selector": "EXACT"}),
+            json!({"selector": "SERVICE_SELECTOR_UNDEFINED"}),
+        ] {
+            for kind in ["rekorTlogConfig", "tsaConfig"] {
+                assert_eq!(
+                    code(|it| it[kind] = selector.clone()),
+                    "selector",
+                    "{selector}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_rekor_v2_needs_a_timestamp_authority_and_a_v1_does_not() {
+        assert_eq!(code(|it| it["tsaUrls"] = json!([])), "no_service");
+        let old = |it: &mut Value| it["rekorTlogUrls"][0]["majorApiVersion"] = 1.into();
+        let without = selected(|it| {
+            old(it);
+            it["tsaUrls"] = json!([]);
+        });
+        assert_eq!(without.unwrap().tsa, []);
+        assert_eq!(
+            selected(old).unwrap().tsa.len(),
+            1,
+            "used wherever configured"
+        );
+    }
+
+    #[test]
+    fn no_service_is_reached_in_the_clear() {
+        for kind in ["caUrls", "oidcUrls", "rekorTlogUrls", "tsaUrls"] {
+            assert_eq!(
+                code(|it| it[kind][0]["url"] = "http://acme.example".into()),
+                "insecure_url",
+                "{kind}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_private_instance_beyond_loopback_needs_an_audience_of_its_own() {
+        let private =
+            |it: &mut Value| it["caUrls"][0]["url"] = "https://fulcio.acme.example".into();
+        assert_eq!(code(private), "shared_audience");
+        let trust = Trust::from_root_json("test", SIGSTORE_PRODUCTION_TRUSTED_ROOT)
+            .unwrap()
+            .with_audience("acme");
+        Selection::new(&trust, &config(private), NOW.parse().unwrap()).unwrap();
+    }
+}

@@ -59,8 +59,8 @@ pub struct TrustOptions {
 }
 
 impl TrustOptions {
-    /// The platform's cache folder, the network allowed, the audience `sigstore`, and 30 seconds
-    /// to refresh.
+    /// The platform's cache folder, the network allowed, the audience `sigstore`; half a minute to
+    /// refresh for signing, and half of that for verifying, which a copy will do for.
     #[must_use]
     pub fn new(purpose: Purpose) -> Self {
         Self {
@@ -68,7 +68,10 @@ impl TrustOptions {
             offline: false,
             audience: None,
             purpose,
-            deadline: Duration::from_secs(30),
+            deadline: match purpose {
+                Purpose::Verify => Duration::from_secs(15),
+                Purpose::Sign => Duration::from_secs(30),
+            },
         }
     }
 }

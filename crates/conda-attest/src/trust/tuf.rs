@@ -18,6 +18,9 @@ use super::{Freshness, Purpose, Trust, TrustOptions, list, read_capped, secure_u
 use crate::error::with_causes;
 use crate::{Error, http};
 
+#[cfg(test)]
+mod tests;
+
 /// A Sigstore instance that distributes its trust material by TUF.
 pub(super) struct Instance {
     /// What it is called.

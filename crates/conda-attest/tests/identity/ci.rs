@@ -333,8 +333,10 @@ fn a_ci_system_without_its_program_is_an_error_that_names_it() {
     for (variable, program) in [("BUILDKITE", "buildkite-agent"), ("CIRCLECI", "circleci")] {
         let report = Case::new("sigstore").set(variable, "true").run();
         let refusal = report.ours.unwrap_err();
-        assert_eq!(refusal.code, "identity_provider");
-        assert!(refusal.message.contains(program), "{}", refusal.message);
+        assert_eq!(refusal.code, "no_identity");
+        let expected = format!("`{program}` is not on the PATH");
+        assert!(refusal.message.contains(&expected), "{}", refusal.message);
+        assert!(refusal.help.unwrap().starts_with("run this step"));
         report.ambient.unwrap_err();
     }
 }

@@ -2,7 +2,7 @@
 
 use sigstore_sandbox::{Error, MARK, Options, Sandbox};
 
-use crate::client::{sign_many, verify};
+use crate::client::{json, sign_many, verify};
 
 async fn start(folder: &std::path::Path) -> Sandbox {
     Sandbox::start(folder, Options::default()).await.unwrap()
@@ -37,9 +37,6 @@ async fn the_files_lead_to_the_running_server_and_bear_the_mark() {
     let folder = tempfile::tempdir().unwrap();
     start(folder.path()).await.stop().await;
     let sandbox = start(folder.path()).await;
-    let json = |path| -> serde_json::Value {
-        serde_json::from_slice(&fs_err::read(path).unwrap()).unwrap()
-    };
     let (root, config) = (json(sandbox.trusted_root()), json(sandbox.signing_config()));
     let both = json(sandbox.trust_config());
     assert_eq!(both["trustedRoot"], root);
@@ -103,4 +100,24 @@ async fn damaged_keys_are_an_error_that_names_the_file_and_no_key() {
         let secret = &line[line.len() - 100..line.len() - 60];
         assert!(!error.to_string().contains(secret), "{error}");
     }
+}
+
+/// Keys that an older version did not know are added to those that are there.
+#[tokio::test]
+async fn a_folder_from_before_rekor_v1_keeps_its_keys_and_gets_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let sandbox = start(folder.path()).await;
+    let before = sign_many(&sandbox, 1).await.unwrap().remove(0);
+    sandbox.stop().await;
+    let path = folder.path().join("keys.json");
+    let mut keys = json(&path);
+    keys.as_object_mut().unwrap().remove("rekor_v1").unwrap();
+    fs_err::write(&path, keys.to_string()).unwrap();
+
+    let sandbox = start(folder.path()).await;
+    verify(&sandbox.trusted_root(), &before.0, &before.1).unwrap();
+    let root = fs_err::read(sandbox.trusted_root()).unwrap();
+    sandbox.stop().await;
+    let sandbox = start(folder.path()).await;
+    assert_eq!(fs_err::read(sandbox.trusted_root()).unwrap(), root);
 }

@@ -169,6 +169,48 @@ async fn what_is_not_in_the_log_is_not_found() {
     }
 }
 
+/// sigstore-python spells out what it leaves to the server.
+#[tokio::test]
+async fn nulls_are_as_good_as_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let sandbox = start(folder.path(), RekorVersions::V1, true).await;
+    let session = Session::open(&sandbox).await.unwrap();
+    let mut entry = entry(&session, b"a");
+    for key in ["envelopeHash", "payloadHash", "signatures"] {
+        entry["spec"][key] = json!(null);
+    }
+    let response = propose(&sandbox, &entry).await;
+    assert_eq!(response.status(), StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn the_log_goes_on_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let sandbox = start(folder.path(), RekorVersions::V1, false).await;
+    let session = Session::open(&sandbox).await.unwrap();
+    let entry = entry(&session, b"a");
+    let created: Value = propose(&sandbox, &entry).await.json().await.unwrap();
+    let yesterdays = session
+        .sign_v1(statement("b-1-0.conda", b"b"))
+        .await
+        .unwrap();
+    sandbox.stop().await;
+
+    let sandbox = start(folder.path(), RekorVersions::V1, false).await;
+    verify(&sandbox.trusted_root(), b"b", &yesterdays).unwrap();
+    let again = propose(&sandbox, &entry).await;
+    assert_eq!(again.status(), StatusCode::CONFLICT);
+    let location = again.headers()["location"].to_str().unwrap().to_owned();
+    let url = format!("{}{location}", sandbox.url());
+    let found: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
+    let (uuid, created) = created.as_object().unwrap().iter().next().unwrap();
+    assert_eq!(found[uuid]["integratedTime"], created["integratedTime"]);
+    assert_eq!(
+        found[uuid]["verification"]["signedEntryTimestamp"],
+        created["verification"]["signedEntryTimestamp"]
+    );
+}
+
 /// The body that the tree is over, as Rekor writes it.
 #[tokio::test]
 async fn the_canonical_body_has_both_hashes_and_the_signers() {

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use sigstore_crypto::parse_certificate_info;
-use sigstore_sandbox::{Claims, IDENTITY, ISSUER, Options, Sandbox, Service};
+use sigstore_sandbox::{AUDIENCE, Claims, IDENTITY, ISSUER, Options, Sandbox, Service};
 
-use crate::client::{Session, sign_many, verify};
+use crate::client::{Session, sign_many, token, verify};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn statements_signed_under_one_certificate_verify() {
@@ -106,4 +106,89 @@ async fn a_certificate_lives_ten_minutes_and_claims_nothing_unknown() {
     assert_eq!(info.ci_claims.source_repository_uri, None);
     assert_eq!(info.ci_claims.source_repository_digest, None);
     assert_eq!(info.ci_claims.build_config_uri, None);
+}
+
+#[tokio::test]
+async fn a_certificate_for_a_workflow_is_that_of_a_github_actions_job() {
+    let folder = tempfile::tempdir().unwrap();
+    let claims = Claims {
+        signer_workflow: Some("shared/tools/.github/workflows/sign.yml@refs/tags/v1".to_owned()),
+        signer_commit: Some("f".repeat(40)),
+        environment: Some("release".to_owned()),
+        ..Claims::github_actions()
+    };
+    let options = Options {
+        claims,
+        ..Options::default()
+    };
+    let sandbox = Sandbox::start(folder.path(), options).await.unwrap();
+    let identity = "https://github.com/shared/tools/.github/workflows/sign.yml@refs/tags/v1";
+    let issuer = "https://actions.sandbox.conda-release.invalid";
+    assert_eq!(sandbox.identity(), identity);
+    assert_eq!(sandbox.issuer(), issuer);
+
+    let session = Session::open(&sandbox).await.unwrap();
+    let info = parse_certificate_info(&session.certificate).unwrap();
+    assert_eq!(info.issuer.as_deref(), Some(issuer));
+    assert_eq!(info.identity.unwrap().to_string(), identity);
+    let found = info.ci_claims;
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    let caller = "https://github.com/acme/pkgs/.github/workflows/release.yml@refs/heads/main";
+    for (claim, expected) in [
+        (found.build_signer_uri, identity),
+        (found.build_signer_digest, &*"f".repeat(40)),
+        (found.runner_environment, "github-hosted"),
+        (found.source_repository_uri, "https://github.com/acme/pkgs"),
+        (found.source_repository_digest, commit),
+        (found.source_repository_ref, "refs/heads/main"),
+        (found.source_repository_identifier, "1001"),
+        (found.source_repository_owner_uri, "https://github.com/acme"),
+        (found.source_repository_owner_identifier, "2002"),
+        (found.build_config_uri, caller),
+        (found.build_config_digest, commit),
+        (found.build_trigger, "push"),
+        (
+            found.run_invocation_uri,
+            "https://github.com/acme/pkgs/actions/runs/3003/attempts/1",
+        ),
+        (found.source_repository_visibility_at_signing, "public"),
+        (found.deployment_environment, "release"),
+    ] {
+        assert_eq!(claim.as_deref(), Some(expected));
+    }
+}
+
+#[tokio::test]
+async fn tokens_of_one_sandbox_may_have_different_claims_lifetimes_and_audiences() {
+    let folder = tempfile::tempdir().unwrap();
+    let sandbox = Sandbox::start(folder.path(), Options::default())
+        .await
+        .unwrap();
+    let minute = Duration::from_secs(60);
+    let github = sandbox
+        .token_with(AUDIENCE, minute, Claims::github_actions())
+        .unwrap();
+    let session = Session::open_with(&sandbox, &github).await.unwrap();
+    let info = parse_certificate_info(&session.certificate).unwrap();
+    assert_eq!(
+        info.identity.unwrap().to_string(),
+        "https://github.com/acme/pkgs/.github/workflows/release.yml@refs/heads/main"
+    );
+
+    let own = sandbox.token(AUDIENCE).unwrap();
+    let session = Session::open_with(&sandbox, &own).await.unwrap();
+    let info = parse_certificate_info(&session.certificate).unwrap();
+    assert_eq!(info.identity.unwrap().to_string(), IDENTITY);
+
+    let default = Claims::default;
+    for bad in [
+        sandbox.token("sigstore").unwrap(),
+        sandbox.token_with("sigstore", minute, default()).unwrap(),
+        sandbox
+            .token_with(AUDIENCE, Duration::ZERO, default())
+            .unwrap(),
+    ] {
+        assert!(Session::open_with(&sandbox, &bad).await.is_err());
+    }
+    assert_ne!(token(&sandbox, AUDIENCE).await.unwrap(), own);
 }
