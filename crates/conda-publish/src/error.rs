@@ -188,21 +188,21 @@ pub enum Error {
     },
 
     /// The repodata of a subdir can't be read.
-    #[error("{} is not valid repodata: {reason}", path.display())]
+    #[error("{at} is not valid repodata: {reason}")]
     Repodata {
-        /// The repodata file.
-        path: PathBuf,
+        /// The repodata's file or URL.
+        at: String,
         /// What is wrong with it.
         reason: String,
     },
 
     /// The channel's repodata has no such package.
-    #[error("{package} is not in the repodata of {}", channel.display())]
+    #[error("{package} is not in the repodata of {channel}")]
     NotListed {
         /// The package.
         package: Box<PackageKey>,
-        /// The channel.
-        channel: PathBuf,
+        /// The channel's folder or URL.
+        channel: String,
     },
 
     /// The repodata advertises attestations under something else than a hash.
@@ -223,6 +223,78 @@ pub enum Error {
         package: Box<PackageKey>,
         /// What is wrong with them.
         reason: String,
+    },
+
+    /// A channel did not answer, or not with what can be used, however often it was asked.
+    #[error("cannot fetch {url}: {reason} ({attempts} attempts)")]
+    Unreachable {
+        /// What was asked for.
+        url: String,
+        /// How often.
+        attempts: u32,
+        /// What went wrong the last time.
+        reason: String,
+    },
+
+    /// A channel answered that it has not, or does not give, what was asked for.
+    #[error("cannot fetch {url}: the server answers with HTTP status {status}")]
+    Status {
+        /// What was asked for.
+        url: String,
+        /// The status.
+        status: u16,
+    },
+
+    /// A channel sent more than there can be.
+    #[error("cannot fetch {url}: it is larger than {limit} bytes")]
+    TooLarge {
+        /// What was asked for.
+        url: String,
+        /// The most that is read, in bytes.
+        limit: u64,
+    },
+
+    /// A channel, or a mirror of it, led to where no request may go.
+    #[error("cannot fetch {url}: it leads to {to}, which {reason}")]
+    Forbidden {
+        /// What was asked for.
+        url: String,
+        /// Scheme and host of where it leads to.
+        to: String,
+        /// What is wrong with that.
+        reason: &'static str,
+    },
+
+    /// A channel served other bytes than its repodata says.
+    #[error("{package} is not what the repodata says: expected sha256 {expected}, found {found}")]
+    NotAsListed {
+        /// The package.
+        package: Box<PackageKey>,
+        /// The hash in the repodata.
+        expected: Sha256,
+        /// The hash of what was served.
+        found: Sha256,
+    },
+
+    /// The URL is not one that a channel is read at.
+    #[error("the channel's URL cannot be used: {reason}")]
+    ChannelUrl {
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// rattler's `config.toml` can't be used.
+    #[error("cannot use rattler's configuration")]
+    RattlerConfig {
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+
+    /// The stored credentials can't be read.
+    #[error("cannot read rattler's stored credentials")]
+    Credentials {
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 
     /// A channel was named in a form that is not known.
@@ -273,6 +345,14 @@ impl Error {
             Self::NotListed { .. } => "not_listed",
             Self::AttestationsHash { .. } => "attestations_hash_malformed",
             Self::Advertised { .. } => "attestations_unusable",
+            Self::Unreachable { .. } => "channel_unreachable",
+            Self::Status { .. } => "channel_status",
+            Self::TooLarge { .. } => "too_large",
+            Self::Forbidden { .. } => "forbidden_address",
+            Self::NotAsListed { .. } => "not_as_listed",
+            Self::ChannelUrl { .. } => "channel_url_invalid",
+            Self::RattlerConfig { .. } => "rattler_config",
+            Self::Credentials { .. } => "credentials",
             Self::Location { .. } => "location_unknown",
             Self::LocationSecret { .. } => "location_secret",
             Self::Stopped => "stopped",
@@ -296,6 +376,14 @@ impl Error {
             }
             Self::OtherKind { .. } => {
                 Some("name another folder; a rehearsal and a live release never share one")
+            }
+            Self::Status {
+                status: 401 | 403, ..
+            } => Some(
+                "give the credentials for that host as rattler-based tools read them: with `RATTLER_AUTH_FILE`, or once with `pixi auth login`",
+            ),
+            Self::Unreachable { .. } => {
+                Some("check the URL, the network and its proxy, and run the same command again")
             }
             Self::Sidecar { .. } | Self::Unindexable { .. } => {
                 Some("repair or remove that file: one like it fails the index of its whole subdir")

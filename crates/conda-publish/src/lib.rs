@@ -11,11 +11,12 @@
 //! - **Nothing torn.** A file appears under its name when it is whole and on the disk. After a crash at any
 //!   moment the same calls again complete the work.
 //!
-//! [`FileChannel`] is a channel in a folder, [`ChannelReader`] reads one as conda clients do, and
-//! [`ChannelLocation`] names every kind of channel that the command line knows.
+//! [`FileChannel`] is a channel in a folder. [`ChannelReader`] reads one, and [`RemoteChannel`] one over http(s), as
+//! conda clients do. [`ChannelLocation`] names every kind of channel that the command line knows.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod archive;
+mod blocking;
 mod channel;
 mod disk;
 mod error;
@@ -24,6 +25,7 @@ mod file;
 mod fixture;
 mod location;
 mod reader;
+mod remote;
 mod repodata;
 mod sidecar;
 
@@ -31,5 +33,7 @@ pub use channel::{Bundle, Channel, Placed, Upload};
 pub use error::Error;
 pub use file::{FileChannel, Kind};
 pub use location::ChannelLocation;
-pub use reader::{ChannelReader, Listed};
+pub use reader::ChannelReader;
+pub use remote::{ChannelUrl, Download, Patience, RemoteChannel};
+pub use repodata::Listed;
 pub use sidecar::{SIDECAR_LIMIT, Sidecar};

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use cep27::{Sha256, Subdir};
+use cep27::Subdir;
 use release_manifest::PackageKey;
 
-use crate::repodata::{REPODATA, Record, Repodata};
-use crate::sidecar::{SIDECAR_LIMIT, Sidecar};
+use crate::repodata::{Listed, REPODATA, Repodata};
+use crate::sidecar::{self, SIDECAR_LIMIT, Sidecar};
 use crate::{Error, disk};
 
 /// Reads a channel in a folder as conda clients do: through its repodata. Writes nothing.
@@ -17,17 +17,6 @@ use crate::{Error, disk};
 pub struct ChannelReader {
     root: PathBuf,
     repodata: BTreeMap<Subdir, Repodata>,
-}
-
-/// A package that a channel's repodata lists.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
-    /// Its subdir and file name.
-    pub package: PackageKey,
-    /// Where its file is to be.
-    pub path: PathBuf,
-    /// The hash that the repodata has for it.
-    pub sha256: Option<Sha256>,
 }
 
 impl ChannelReader {
@@ -42,7 +31,7 @@ impl ChannelReader {
         if !repodata.contains_key(&Subdir::NOARCH) {
             let path = root.join(Subdir::NOARCH.as_str()).join(REPODATA);
             return Err(Error::Repodata {
-                path,
+                at: path.display().to_string(),
                 reason: "it is not there".to_owned(),
             });
         }
@@ -52,37 +41,18 @@ impl ChannelReader {
         })
     }
 
-    /// Every package that the repodata lists, sorted.
-    pub fn packages(&self) -> Result<Vec<Listed>, Error> {
-        let mut packages = Vec::new();
-        for (&subdir, repodata) in &self.repodata {
-            let folder = self.folder(subdir);
-            for (name, record) in repodata.records() {
-                let invalid = |reason: String| Error::Repodata {
-                    path: folder.join(REPODATA),
-                    reason,
-                };
-                let file = name
-                    .parse()
-                    .map_err(|error: cep27::NameError| invalid(error.to_string()))?;
-                let sha256 = match &record.sha256 {
-                    None => None,
-                    Some(text) => Some(text.parse().map_err(|_| {
-                        invalid(format!(
-                            "the sha256 of {name} is not one: {}",
-                            cep27::printable(text)
-                        ))
-                    })?),
-                };
-                packages.push(Listed {
-                    package: PackageKey { subdir, file },
-                    path: folder.join(name),
-                    sha256,
-                });
-            }
-        }
-        packages.sort_by(|a, b| a.package.cmp(&b.package));
-        Ok(packages)
+    /// Every package that the repodata lists, sorted; a record that names none is an error of its own.
+    pub fn packages(&self) -> impl Iterator<Item = Result<Listed, Error>> {
+        self.repodata.iter().flat_map(|(&subdir, repodata)| {
+            let at = self.folder(subdir).join(REPODATA);
+            repodata.packages(subdir, at.display().to_string())
+        })
+    }
+
+    /// Where the file of a package is to be.
+    #[must_use]
+    pub fn path(&self, package: &PackageKey) -> PathBuf {
+        package.under(&self.root)
     }
 
     /// The attestations that the repodata advertises for a package; `None` where it advertises none.
@@ -91,15 +61,14 @@ impl ChannelReader {
     /// hash is refused before a path is made of it; the size is capped while reading, the hash checked before
     /// parsing. Attestations that are advertised but unusable are an error, never "none".
     pub fn sidecar(&self, package: &PackageKey) -> Result<Option<Sidecar>, Error> {
-        let folder = self.folder(package.subdir);
         let repodata = self.repodata.get(&package.subdir);
         let Some(record) = repodata.and_then(|repodata| repodata.record(package)) else {
             return Err(Error::NotListed {
                 package: Box::new(package.clone()),
-                channel: self.root.clone(),
+                channel: self.root.display().to_string(),
             });
         };
-        let Some(sha256) = advertised(record, package)? else {
+        let Some(sha256) = record.advertised(package)? else {
             return Ok(None);
         };
 
@@ -107,19 +76,10 @@ impl ChannelReader {
             package: Box::new(package.clone()),
             reason,
         };
-        let name = format!("{}.sigs.{sha256}", package.file);
-        let bytes = disk::read(&folder.join(&name), SIDECAR_LIMIT)?
+        let name = sidecar::hashed_name(package, sha256);
+        let bytes = disk::read(&self.folder(package.subdir).join(&name), SIDECAR_LIMIT)?
             .ok_or_else(|| unusable(format!("{name} is not there")))?;
-        if bytes.len() as u64 > SIDECAR_LIMIT {
-            return Err(unusable(format!(
-                "{name} is larger than {SIDECAR_LIMIT} bytes"
-            )));
-        }
-        let found = disk::hash_of(&bytes);
-        if found != sha256 {
-            return Err(unusable(format!("{name} has the sha256 {found}")));
-        }
-        Sidecar::parse(&bytes)
+        Sidecar::parse_hashed(&bytes, sha256)
             .map(Some)
             .map_err(|reason| unusable(format!("{name}: {reason}")))
     }
@@ -129,25 +89,12 @@ impl ChannelReader {
     }
 }
 
-fn advertised(record: &Record, package: &PackageKey) -> Result<Option<Sha256>, Error> {
-    let Some(value) = &record.attestations_sha256 else {
-        return Ok(None);
-    };
-    value
-        .as_str()
-        .and_then(|text| text.parse().ok())
-        .map(Some)
-        .ok_or_else(|| Error::AttestationsHash {
-            package: Box::new(package.clone()),
-            found: cep27::printable(&value.to_string()),
-        })
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
     use std::path::Path;
 
+    use cep27::Sha256;
     use serde_json::{Value, json};
 
     use super::*;
@@ -216,12 +163,12 @@ mod tests {
             (absent, "is not there"),
             (
                 write(b"[{}]", Some(disk::hash_of(b"other"))),
-                "has the sha256",
+                "it has the sha256",
             ),
             (write(b"{}", None), "it is not a JSON array"),
             (
                 write(&vec![b' '; SIDECAR_LIMIT as usize + 2], None),
-                "is larger than 4194304 bytes",
+                "it is larger than 4194304 bytes",
             ),
         ] {
             let error = sidecar(root.path()).unwrap_err();
@@ -258,6 +205,7 @@ mod tests {
         let listed = ChannelReader::open(root.path())
             .unwrap()
             .packages()
+            .collect::<Result<Vec<_>, _>>()
             .unwrap();
         assert_eq!(listed[0].package, key("noarch/bar-1-0.conda"));
     }

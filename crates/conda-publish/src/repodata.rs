@@ -1,8 +1,10 @@
-//! The part of a subdir's `repodata.json` that concerns publishing.
+//! The part of a subdir's `repodata.json` that concerns publishing and verifying.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::Path;
 
+use cep27::{Sha256, Subdir};
 use release_manifest::PackageKey;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -12,13 +14,25 @@ use crate::{Error, disk};
 /// The name of the index of a subdir.
 pub(crate) const REPODATA: &str = "repodata.json";
 
-/// An order of magnitude above the largest public channels.
-const LIMIT: u64 = 2 * 1024 * 1024 * 1024;
+/// The size, in bytes, up to which repodata is read: an order of magnitude above the largest public channels.
+pub(crate) const REPODATA_LIMIT: u64 = 2 * 1024 * 1024 * 1024;
+
+/// A package that a channel's repodata lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its subdir and file name.
+    pub package: PackageKey,
+    /// The hash that the repodata has for it.
+    pub sha256: Option<Sha256>,
+    /// The size, in bytes, that the repodata has for it.
+    pub size: Option<u64>,
+}
 
 /// The records of a subdir by file name.
 #[derive(Debug, Default)]
 pub(crate) struct Repodata {
     records: BTreeMap<String, Record>,
+    base_url: Option<String>,
 }
 
 /// What a record says about a package's files.
@@ -35,19 +49,30 @@ impl Repodata {
     /// Reads the repodata of a subdir's folder; `None` where there is none.
     pub(crate) fn read(folder: &Path) -> Result<Option<Self>, Error> {
         let path = folder.join(REPODATA);
-        let Some(bytes) = disk::read(&path, LIMIT)? else {
+        let Some(bytes) = disk::read(&path, REPODATA_LIMIT)? else {
             return Ok(None);
         };
-        if bytes.len() as u64 > LIMIT {
-            let reason = format!("it is larger than {LIMIT} bytes");
-            return Err(Error::Repodata { path, reason });
-        }
-        match serde_json::from_slice::<Layout>(&bytes) {
+        let repodata = match bytes.len() as u64 > REPODATA_LIMIT {
+            true => Err(too_large()),
+            false => serde_json::from_slice::<Layout>(&bytes).map_err(|error| error.to_string()),
+        };
+        match repodata {
             Ok(layout) => Ok(Some(layout.into())),
-            Err(error) => Err(Error::Repodata {
-                path,
-                reason: error.to_string(),
+            Err(reason) => Err(Error::Repodata {
+                at: path.display().to_string(),
+                reason,
             }),
+        }
+    }
+
+    /// Reads repodata that is never in memory as a whole. The error says what is wrong with it.
+    pub(crate) fn parse(source: impl Read) -> Result<Self, String> {
+        let mut source = std::io::BufReader::new(source.take(REPODATA_LIMIT + 1));
+        let layout = serde_json::from_reader::<_, Layout>(&mut source);
+        match (source.get_ref().limit(), layout) {
+            (0, _) => Err(too_large()),
+            (_, Ok(layout)) => Ok(layout.into()),
+            (_, Err(error)) => Err(error.to_string()),
         }
     }
 
@@ -58,16 +83,89 @@ impl Repodata {
     pub(crate) fn records(&self) -> &BTreeMap<String, Record> {
         &self.records
     }
+
+    /// Where the packages are, if not beside the repodata (CEP-15).
+    pub(crate) fn base_url(&self) -> Option<&str> {
+        self.base_url.as_deref()
+    }
+
+    /// Every package, sorted by name; a record that names none is an error of its own, of the repodata `at` a place.
+    pub(crate) fn packages(
+        &self,
+        subdir: Subdir,
+        at: String,
+    ) -> impl Iterator<Item = Result<Listed, Error>> {
+        self.records
+            .iter()
+            .map(move |(name, record)| match listed(subdir, name, record) {
+                Ok(listed) => Ok(listed),
+                Err(reason) => Err(Error::Repodata {
+                    at: at.clone(),
+                    reason,
+                }),
+            })
+    }
+}
+
+impl Record {
+    /// The hash under which the record advertises the attestations of its package (CEP-50); `None` where it
+    /// advertises none.
+    ///
+    /// A malformed hash is refused before a path or URL is made of it.
+    pub(crate) fn advertised(&self, package: &PackageKey) -> Result<Option<Sha256>, Error> {
+        let Some(value) = &self.attestations_sha256 else {
+            return Ok(None);
+        };
+        value
+            .as_str()
+            .and_then(|text| text.parse().ok())
+            .map(Some)
+            .ok_or_else(|| Error::AttestationsHash {
+                package: Box::new(package.clone()),
+                found: cep27::printable(&value.to_string()),
+            })
+    }
+}
+
+fn listed(subdir: Subdir, name: &str, record: &Record) -> Result<Listed, String> {
+    let file = name
+        .parse()
+        .map_err(|error: cep27::NameError| error.to_string())?;
+    let sha256 = match &record.sha256 {
+        None => None,
+        Some(text) => Some(text.parse().map_err(|_| {
+            format!(
+                "the sha256 of {name} is not one: {}",
+                cep27::printable(text)
+            )
+        })?),
+    };
+    Ok(Listed {
+        package: PackageKey { subdir, file },
+        sha256,
+        size: record.size,
+    })
+}
+
+fn too_large() -> String {
+    format!("it is larger than {REPODATA_LIMIT} bytes")
 }
 
 #[derive(Deserialize)]
 struct Layout {
+    #[serde(default)]
+    info: Info,
     #[serde(default)]
     packages: BTreeMap<String, Record>,
     #[serde(default, rename = "packages.conda")]
     conda: BTreeMap<String, Record>,
     #[serde(default)]
     v3: V3,
+}
+
+#[derive(Default, Deserialize)]
+struct Info {
+    base_url: Option<String>,
 }
 
 /// The third revision keeps records by the file name without its extension (CEP-48).
@@ -82,6 +180,7 @@ struct V3 {
 impl From<Layout> for Repodata {
     fn from(
         Layout {
+            info: Info { base_url },
             packages,
             conda,
             v3: V3 {
@@ -96,7 +195,7 @@ impl From<Layout> for Repodata {
         records.extend(conda);
         records.extend(tar_bz2.into_iter().map(named(".tar.bz2")));
         records.extend(v3_conda.into_iter().map(named(".conda")));
-        Self { records }
+        Self { records, base_url }
     }
 }
 

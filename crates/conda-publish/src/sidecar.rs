@@ -1,12 +1,18 @@
 //! Sidecars: the attestations of a package in a channel (CEP-50).
 
 use cep27::Sha256;
+use release_manifest::PackageKey;
 use serde_json::value::RawValue;
 
 use crate::disk;
 
 /// The size, in bytes, up to which a sidecar is written and read: what conda clients cap it at.
 pub const SIDECAR_LIMIT: u64 = 4 * 1024 * 1024;
+
+/// The name under which a sidecar's bytes never change: `<artifact>.sigs.<sha256>` (CEP-50).
+pub(crate) fn hashed_name(package: &PackageKey, sha256: Sha256) -> String {
+    format!("{}.sigs.{sha256}", package.file)
+}
 
 /// The attestations of a package: a JSON array of one or more Sigstore bundles (CEP-50).
 ///
@@ -41,6 +47,19 @@ impl Sidecar {
             text: text.to_owned(),
             bundles,
         })
+    }
+
+    /// Reads a sidecar that is to have this hash, which is checked before anything is parsed (CEP-50).
+    ///
+    /// The error says what is wrong with it.
+    pub(crate) fn parse_hashed(bytes: &[u8], sha256: Sha256) -> Result<Self, String> {
+        if bytes.len() as u64 > SIDECAR_LIMIT {
+            return Err(format!("it is larger than {SIDECAR_LIMIT} bytes"));
+        }
+        match disk::hash_of(bytes) {
+            found if found == sha256 => Self::parse(bytes),
+            found => Err(format!("it has the sha256 {found}")),
+        }
     }
 
     /// The text of each bundle, byte for byte as it was accepted, oldest first. The order means nothing to a

@@ -286,8 +286,10 @@ fn check_order(root: &Path, story: Story) {
     if story.kind() != Kind::Rehearsal
         && let Ok(reader) = ChannelReader::open(root)
     {
-        for listed in reader.packages().unwrap() {
-            assert_eq!(disk::hash(&listed.path).unwrap(), listed.sha256);
+        for listed in reader.packages() {
+            let listed = listed.unwrap();
+            let path = reader.path(&listed.package);
+            assert_eq!(disk::hash(&path).unwrap(), listed.sha256);
             assert!(reader.sidecar(&listed.package).unwrap().is_some());
         }
     }
@@ -296,7 +298,7 @@ fn check_order(root: &Path, story: Story) {
 /// The channel offers these packages with these attestations, and nothing is left over.
 fn check_complete(root: &Path, uploads: &[Upload]) {
     let reader = ChannelReader::open(root).unwrap();
-    let listed = reader.packages().unwrap();
+    let listed: Vec<_> = reader.packages().map(Result::unwrap).collect();
     assert_eq!(
         listed
             .iter()
@@ -310,7 +312,8 @@ fn check_complete(root: &Path, uploads: &[Upload]) {
             .find(|listed| listed.package == upload.package)
             .unwrap();
         assert_eq!(listed.sha256, Some(upload.sha256));
-        assert_eq!(disk::hash(&listed.path).unwrap(), Some(upload.sha256));
+        let path = reader.path(&listed.package);
+        assert_eq!(disk::hash(&path).unwrap(), Some(upload.sha256));
         let sidecar = reader.sidecar(&upload.package).unwrap().unwrap();
         for bundle in &upload.bundles {
             let text = fs::read_to_string(&bundle.path).unwrap();

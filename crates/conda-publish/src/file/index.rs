@@ -85,8 +85,8 @@ fn survey_subdir(folder: &Folder, subdir: Subdir) -> Result<Option<Stale>, Error
     let path = folder.subdir(subdir);
     let repodata = match Repodata::read(&path) {
         Ok(repodata) => repodata,
-        Err(Error::Repodata { path, reason }) => {
-            tracing::warn!(path = %path.display(), reason, "making invalid repodata anew");
+        Err(Error::Repodata { at, reason }) => {
+            tracing::warn!(path = at, reason, "making invalid repodata anew");
             None
         }
         Err(error) => return Err(error),

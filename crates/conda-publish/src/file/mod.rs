@@ -23,7 +23,6 @@ mod put;
 mod tests;
 
 use std::collections::BTreeSet;
-use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -34,6 +33,7 @@ use tokio::sync::SemaphorePermit;
 
 use self::folder::Folder;
 use crate::Error;
+use crate::blocking::blocking;
 use crate::channel::{Channel, Placed, Upload};
 use crate::reader::ChannelReader;
 use crate::sidecar::Sidecar;
@@ -167,18 +167,5 @@ impl Channel for FileChannel {
 
     async fn finish(&self) -> Result<(), Error> {
         Self::finish(self).await
-    }
-}
-
-/// Does what takes the disk's time where it doesn't hold up other tasks.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => resume_unwind(panic),
-            Err(_) => Err(Error::Stopped),
-        },
     }
 }

@@ -66,6 +66,7 @@ async fn clients_find_package_hash_and_attestations_through_repodata() {
     let listed = ChannelReader::open(root.path())
         .unwrap()
         .packages()
+        .collect::<Result<Vec<_>, _>>()
         .unwrap();
     let expected = [
         (key(GREET), Some(greet.sha256)),
@@ -199,6 +200,7 @@ async fn a_mirror_follows_the_plan_exactly() {
     let listed = ChannelReader::open(root.path())
         .unwrap()
         .packages()
+        .collect::<Result<Vec<_>, _>>()
         .unwrap();
     assert_eq!(listed.len(), 1);
     assert_eq!(
@@ -240,6 +242,7 @@ async fn a_mirror_notices_bytes_that_changed_behind_its_back() {
         ChannelReader::open(root.path())
             .unwrap()
             .packages()
+            .collect::<Result<Vec<_>, _>>()
             .unwrap()[0]
             .sha256,
         Some(new.sha256)
@@ -319,6 +322,7 @@ async fn a_new_channel_is_one_that_clients_accept_at_once() {
         ChannelReader::open(&folder)
             .unwrap()
             .packages()
+            .collect::<Result<Vec<_>, _>>()
             .unwrap()
             .is_empty()
     );
@@ -773,6 +777,7 @@ async fn a_channel_works_through_the_trait() {
         ChannelReader::open(root.path())
             .unwrap()
             .packages()
+            .collect::<Result<Vec<_>, _>>()
             .unwrap()
             .is_empty()
     );

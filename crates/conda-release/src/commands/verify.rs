@@ -203,10 +203,10 @@ fn bundles_at(file: &Path) -> Result<Vec<Vec<u8>>, String> {
 /// The packages of a channel, as clients find them: through repodata and the hashed sidecar (CEP-50).
 fn of_channel(folder: &Path) -> Result<Vec<Subject>, Error> {
     let reader = ChannelReader::open(folder)?;
-    let listed = reader.packages()?;
-    Ok(listed
-        .into_iter()
+    reader
+        .packages()
         .map(|listed| {
+            let listed = listed?;
             let bundles = match reader.sidecar(&listed.package) {
                 Ok(Some(sidecar)) => Ok(sidecar
                     .bundles()
@@ -216,14 +216,14 @@ fn of_channel(folder: &Path) -> Result<Vec<Subject>, Error> {
                 Err(error) => Err(error.to_string()),
             };
             let package = Package {
-                path: listed.path,
+                path: reader.path(&listed.package),
                 file: listed.package.file.clone(),
                 subdir: Some(listed.package.subdir),
                 sha256: listed.sha256,
             };
-            Subject { package, bundles }
+            Ok(Subject { package, bundles })
         })
-        .collect())
+        .collect()
 }
 
 /// The packages of a release, with the bundles that its manifest names.

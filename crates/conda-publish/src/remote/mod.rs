@@ -1,0 +1,256 @@
+//! Reading a channel over http(s), as conda clients do.
+
+mod address;
+mod client;
+mod download;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use cep27::Subdir;
+use futures::{StreamExt as _, TryStreamExt as _};
+use release_manifest::PackageKey;
+use url::Url;
+
+pub use address::ChannelUrl;
+pub use client::Patience;
+pub use download::Download;
+
+use self::client::{Client, Found};
+use self::download::Spool;
+use self::settings::Settings;
+use crate::Error;
+use crate::blocking::blocking;
+use crate::repodata::{Listed, REPODATA, REPODATA_LIMIT, Record, Repodata};
+use crate::sidecar::{self, SIDECAR_LIMIT, Sidecar};
+
+/// A package's size, in bytes, where the repodata doesn't tell one: what no package has reached.
+const PACKAGE_LIMIT: u64 = 16 * 1024 * 1024 * 1024;
+
+/// How many subdirs are asked for at the same time.
+const CONCURRENT_SUBDIRS: usize = 8;
+
+/// The same in fewer bytes.
+const COMPRESSED: &str = "repodata.json.zst";
+
+/// Reads a channel over http(s) as conda clients do: through its repodata.
+///
+/// It sees the repodata as it was when it was opened. Credentials, mirrors and proxies are those of rattler's own
+/// files; credentials go to the host they are for and never across a redirect to another. Every answer is limited in
+/// size and time, and asked for again where that may help.
+pub struct RemoteChannel {
+    url: ChannelUrl,
+    client: Client,
+    subdirs: BTreeMap<Subdir, RemoteSubdir>,
+    /// Whether attestations that are not advertised are looked for under prefix.dev's older convention.
+    v0_sidecars: bool,
+}
+
+struct RemoteSubdir {
+    repodata: Repodata,
+    packages: Url,
+}
+
+impl RemoteChannel {
+    /// Reads the repodata of a channel: of these subdirs, or of all that there are.
+    ///
+    /// # Errors
+    /// The channel cannot be reached or has no repodata: without `subdirs`, none for `noarch`, which CEP-26 asks of
+    /// each; or rattler's own files cannot be read.
+    pub async fn open(
+        url: ChannelUrl,
+        subdirs: Option<&BTreeSet<Subdir>>,
+        patience: Patience,
+    ) -> Result<Self, Error> {
+        let settings = blocking(Settings::read).await?;
+        Self::open_with(url, subdirs, patience, settings).await
+    }
+
+    async fn open_with(
+        url: ChannelUrl,
+        subdirs: Option<&BTreeSet<Subdir>>,
+        patience: Patience,
+        settings: Settings,
+    ) -> Result<Self, Error> {
+        let client = Client::new(&url, patience, settings)?;
+        let wanted: Vec<Subdir> = Subdir::ALL
+            .iter()
+            .copied()
+            .filter(|subdir| subdirs.is_none_or(|wanted| wanted.contains(subdir)))
+            .collect();
+        let found: Vec<Option<(Subdir, RemoteSubdir)>> = futures::stream::iter(wanted)
+            .map(|subdir| RemoteSubdir::read(&client, &url, subdir))
+            .buffered(CONCURRENT_SUBDIRS)
+            .try_collect()
+            .await?;
+        let found: BTreeMap<_, _> = found.into_iter().flatten().collect();
+        let missing = match subdirs {
+            None => (!found.contains_key(&Subdir::NOARCH)).then_some(Subdir::NOARCH),
+            Some(wanted) => wanted.iter().copied().find(|it| !found.contains_key(it)),
+        };
+        if let Some(missing) = missing {
+            return Err(Error::Repodata {
+                at: url.join([missing.as_str(), REPODATA]).to_string(),
+                reason: "it is not there".to_owned(),
+            });
+        }
+        Ok(Self {
+            v0_sidecars: url.is_prefix(),
+            url,
+            client,
+            subdirs: found,
+        })
+    }
+
+    /// The URL of the channel.
+    #[must_use]
+    pub fn url(&self) -> &ChannelUrl {
+        &self.url
+    }
+
+    /// Every package that the repodata lists, sorted; a record that names none is an error of its own.
+    pub fn packages(&self) -> impl Iterator<Item = Result<Listed, Error>> {
+        self.subdirs.iter().flat_map(|(&subdir, remote)| {
+            let at = self.url.join([subdir.as_str(), REPODATA]);
+            remote.repodata.packages(subdir, at.to_string())
+        })
+    }
+
+    /// The URL of a package.
+    ///
+    /// # Errors
+    /// The repodata doesn't list it.
+    pub fn package_url(&self, package: &PackageKey) -> Result<String, Error> {
+        let (subdir, _) = self.record(package)?;
+        Ok(address::join(&subdir.packages, [package.file.as_str()]).to_string())
+    }
+
+    /// Downloads a package, hashed on its way.
+    ///
+    /// # Errors
+    /// It cannot be had, or is not what the repodata says.
+    pub async fn download(&self, listed: &Listed) -> Result<Download, Error> {
+        let package = &listed.package;
+        let (subdir, _) = self.record(package)?;
+        let url = address::join(&subdir.packages, [package.file.as_str()]);
+        let mut spool = Spool::new()?;
+        let limit = listed.size.unwrap_or(PACKAGE_LIMIT).min(PACKAGE_LIMIT);
+        match self.client.get(&url, limit, &mut spool).await? {
+            Found::Taken => {}
+            Found::Nothing => {
+                return Err(Error::Status {
+                    url: url.into(),
+                    status: 404,
+                });
+            }
+        }
+        let download = spool.finish();
+        match listed.sha256 {
+            Some(expected) if expected != download.sha256() => Err(Error::NotAsListed {
+                package: Box::new(package.clone()),
+                expected,
+                found: download.sha256(),
+            }),
+            _ => Ok(download),
+        }
+    }
+
+    /// The attestations of a package; `None` where it has none.
+    ///
+    /// CEP-50: found through repodata only and read under the hashed name, whose bytes never change; the size is
+    /// capped while reading, the hash checked before parsing, and the content type means nothing. Attestations that
+    /// are advertised but unusable are an error, never "none".
+    ///
+    /// Where the repodata of a channel on prefix.dev advertises none, they are looked for at `<artifact>.v0.sigs`,
+    /// its older convention. Nothing pins those bytes but the signatures in them.
+    pub async fn sidecar(&self, package: &PackageKey) -> Result<Option<Sidecar>, Error> {
+        let (subdir, record) = self.record(package)?;
+        let advertised = record.advertised(package)?;
+        let name = match advertised {
+            Some(sha256) => sidecar::hashed_name(package, sha256),
+            None if self.v0_sidecars => format!("{}.v0.sigs", package.file),
+            None => return Ok(None),
+        };
+        let unusable = |reason: String| Error::Advertised {
+            package: Box::new(package.clone()),
+            reason,
+        };
+        let url = address::join(&subdir.packages, [name.as_str()]);
+        let mut bytes = Vec::new();
+        let found = self.client.get(&url, SIDECAR_LIMIT, &mut bytes).await;
+        let parsed = match (
+            found.map_err(|error| unusable(error.to_string()))?,
+            advertised,
+        ) {
+            (Found::Nothing, Some(_)) => return Err(unusable(format!("{url} is not there"))),
+            (Found::Nothing, None) => return Ok(None),
+            (Found::Taken, Some(sha256)) => Sidecar::parse_hashed(&bytes, sha256),
+            (Found::Taken, None) => Sidecar::parse(&bytes),
+        };
+        parsed
+            .map(Some)
+            .map_err(|reason| unusable(format!("{url}: {reason}")))
+    }
+
+    fn record(&self, package: &PackageKey) -> Result<(&RemoteSubdir, &Record), Error> {
+        let subdir = self.subdirs.get(&package.subdir);
+        let record = subdir.and_then(|subdir| subdir.repodata.record(package));
+        subdir.zip(record).ok_or_else(|| Error::NotListed {
+            package: Box::new(package.clone()),
+            channel: self.url.to_string(),
+        })
+    }
+}
+
+impl RemoteSubdir {
+    /// Reads the repodata of a subdir, compressed if the server has it so; `None` where there is none.
+    async fn read(
+        client: &Client,
+        channel: &ChannelUrl,
+        subdir: Subdir,
+    ) -> Result<Option<(Subdir, Self)>, Error> {
+        for name in [COMPRESSED, REPODATA] {
+            let url = channel.join([subdir.as_str(), name]);
+            let mut spool = Spool::new()?;
+            match client.get(&url, REPODATA_LIMIT, &mut spool).await {
+                Ok(Found::Taken) => {}
+                Ok(Found::Nothing) => continue,
+                // What some stores say of what is not there.
+                Err(Error::Status { status: 403, .. }) if name == COMPRESSED => continue,
+                Err(error) => return Err(error),
+            }
+            let file = spool.into_file()?;
+            let parsed = blocking(move || {
+                Ok(match name {
+                    COMPRESSED => zstd::Decoder::new(file)
+                        .map_err(|error| error.to_string())
+                        .and_then(Repodata::parse),
+                    _ => Repodata::parse(file),
+                })
+            });
+            let invalid = |reason: String| Error::Repodata {
+                at: url.to_string(),
+                reason,
+            };
+            let repodata = parsed.await?.map_err(invalid)?;
+            let packages = match repodata.base_url() {
+                None => channel.join([subdir.as_str()]),
+                Some(base_url) => channel.folder_at(&url, base_url).map_err(invalid)?,
+            };
+            return Ok(Some((subdir, Self { repodata, packages })));
+        }
+        Ok(None)
+    }
+}
+
+impl fmt::Debug for RemoteChannel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteChannel")
+            .field("url", &self.url)
+            .field("subdirs", &self.subdirs.keys())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,56 @@
+//! What rattler's own files say of the way to channels.
+
+use rattler_config::{
+    CommonConfig, ConfigBase, ConfigLayer, ConfigLocation, NoExtension,
+    locations::{shared_system_config_path, shared_user_config_paths},
+};
+use rattler_networking::AuthenticationStorage;
+use rattler_networking::authentication_storage::backends::file::FileStorage;
+
+use crate::Error;
+
+/// The settings that hold for every rattler-based tool on this machine.
+pub(super) struct Settings {
+    /// Mirrors and proxies.
+    pub(super) config: CommonConfig,
+    /// Credentials by host: `RATTLER_AUTH_FILE`, else the file that the configuration names; the keyring; rattler's
+    /// own file; `.netrc`.
+    pub(super) credentials: AuthenticationStorage,
+}
+
+impl Settings {
+    /// Reads the `config.toml` files that rattler-based tools share, the machine's and then the user's, which wins;
+    /// and opens the stores of credentials.
+    pub(super) fn read() -> Result<Self, Error> {
+        let paths = std::iter::once(shared_system_config_path()).chain(shared_user_config_paths());
+        let locations = paths
+            .filter(|path| path.is_file())
+            .map(|path| ConfigLocation {
+                path,
+                layer: ConfigLayer::Shared,
+            });
+        let config = ConfigBase::<NoExtension>::load_from_locations(locations)
+            .map_err(|source| Error::RattlerConfig {
+                source: Box::new(source),
+            })?
+            .common;
+        let mut credentials = AuthenticationStorage::from_env_and_defaults().map_err(unreadable)?;
+        if let (None, Some(file)) = (
+            std::env::var_os("RATTLER_AUTH_FILE"),
+            &config.authentication_override_file,
+        ) {
+            let file = FileStorage::from_path(file.clone()).map_err(unreadable)?;
+            credentials.backends.insert(0, std::sync::Arc::new(file));
+        }
+        Ok(Self {
+            config,
+            credentials,
+        })
+    }
+}
+
+fn unreadable(source: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::Credentials {
+        source: Box::new(source),
+    }
+}
