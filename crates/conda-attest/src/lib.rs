@@ -18,6 +18,7 @@ mod inspect;
 mod pace;
 mod package;
 mod policy;
+mod probe;
 mod provenance;
 mod rekor_v1;
 mod report;
@@ -39,6 +40,7 @@ pub use identity::{
 pub use inspect::{Inspection, LogEntry, SigningTime, inspect};
 pub use package::{Package, PackageFile};
 pub use policy::{GITHUB_ISSUER, Github, Matcher, Policy, WholeRegex};
+pub use probe::{Answer, Probe, probe};
 pub use provenance::{BUILD_TYPE, BuildDefinition};
 pub use report::{Event, Reporter};
 pub use sign::{SignOptions, Signed, SignedProvenance, ToSign, sign};

@@ -19,9 +19,9 @@ use crate::retry::Retry;
 use crate::trust::{RekorService, RekorVersion, Selection};
 use crate::{Error, IdentityToken, Trust, http};
 
-const AUTHORITY: &str = "certificate authority";
+pub(crate) const AUTHORITY: &str = "certificate authority";
 pub(crate) const LOG: &str = "transparency log";
-const CLOCK: &str = "timestamp authority";
+pub(crate) const CLOCK: &str = "timestamp authority";
 
 /// The services of one Sigstore instance, each asked as often at a time as it can bear.
 pub(crate) struct Services {

@@ -5,13 +5,13 @@
 
 use std::time::Duration;
 
-use futures::StreamExt as _;
 use reqwest::{Client, StatusCode};
 use sigstore_tuf::Repository;
 use sigstore_tuf::transport::FetchFuture;
 use url::Url;
 
 use crate::error::with_causes;
+use crate::http::BodyError;
 use crate::{Error, http, retry};
 
 /// How long one request may take.
@@ -76,16 +76,15 @@ impl Remote {
             }
             status => return Err(wrong(format!("HTTP {status} for {}", http::shown(url)))),
         }
-        let mut body = Vec::new();
-        let mut chunks = response.bytes_stream();
-        while let Some(chunk) = chunks.next().await {
-            body.extend_from_slice(&chunk.map_err(lost)?);
-            if body.len() as u64 > limit {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        match http::body(response, limit).await {
+            Ok(body) => Ok(Some(body)),
+            Err(BodyError::Lost(error)) => Err(unreachable(with_causes(&error))),
+            Err(BodyError::TooLarge) => {
                 let url = http::shown(url);
-                return Err(wrong(format!("{url} has more than {limit} bytes")));
+                Err(wrong(format!("{url} has more than {limit} bytes")))
             }
         }
-        Ok(Some(body))
     }
 }
 
