@@ -722,7 +722,6 @@ mod later {
                 &["init", "--check"],
                 "start from the README's configuration",
             ),
-            (&["doctor"], "`release` checks what a rehearsal needs"),
         ] {
             let what = format!("`{}` is not available for", args[0]);
             workspace.run(args).ends(3).says(&what).says(instead);

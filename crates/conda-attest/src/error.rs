@@ -396,6 +396,25 @@ impl Error {
             Self::Audience { .. } => {
                 "ask for a token with the audience of the Sigstore instance, and no other"
             }
+            Self::TrustRefused { .. } => {
+                "wait until the repository is mended, and do not trust an older copy meanwhile"
+            }
+            Self::TrustUnavailable { .. } => {
+                "let this machine reach the repository by https, or name a file with --trust"
+            }
+            Self::NoSigningConfig { .. } => {
+                "name a trust_config.json, or the signing_config.json beside the root"
+            }
+            Self::Selector { .. } | Self::NoService { .. } => {
+                "have the instance's operator correct its signing configuration"
+            }
+            Self::Insecure { .. } => "use https",
+            Self::SharedAudience { .. } => {
+                "name the audience that the instance is configured for with --audience or `sign.audience`"
+            }
+            Self::Identity { .. } | Self::Service { .. } => {
+                "let this machine reach it; if it can, see whether it is up and run again"
+            }
             Self::NoCertificate(error) => return error.help(),
             _ => return None,
         };

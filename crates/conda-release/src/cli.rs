@@ -6,9 +6,9 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::{
     commands::{
-        build::BuildArgs, inspect::InspectArgs, later::LaterArgs, plan::PlanArgs,
-        publish::PublishArgs, release::ReleaseArgs, schema::SchemaArgs, sign::SignArgs,
-        validate::ValidateArgs, verify::VerifyArgs,
+        build::BuildArgs, doctor::DoctorArgs, inspect::InspectArgs, later::LaterArgs,
+        plan::PlanArgs, publish::PublishArgs, release::ReleaseArgs, schema::SchemaArgs,
+        sign::SignArgs, validate::ValidateArgs, verify::VerifyArgs,
     },
     printer::{ColorChoice, OutputFormat, Verbosity},
 };
@@ -116,8 +116,7 @@ pub enum Command {
     Merge(LaterArgs),
     /// Write configuration, xtask, starter recipes and a workflow
     Init(LaterArgs),
-    /// Check everything that a release needs
-    Doctor(LaterArgs),
+    Doctor(DoctorArgs),
     /// The process that renders, builds and tests recipes
     #[command(hide = true, name = "__worker")]
     Worker,

@@ -1,6 +1,9 @@
 //! Who signs for real: found once, shown before use, asked again when a certificate is renewed.
 
+use std::path::PathBuf;
+
 use async_trait::async_trait;
+use clap::Args;
 use conda_attest::{
     Error as AttestError, Identity, IdentitySource, IdentityToken, ProcessEnvironment, Search,
     TokenFacts, TokenInput, Trust,
@@ -8,7 +11,37 @@ use conda_attest::{
 use tokio::sync::Mutex;
 use url::{Host, Url};
 
-use crate::{error::Error, person::AtTerminal, printer::Printer};
+use crate::{error::Error, person::AtTerminal, printer::Printer, workspace::Workspace};
+
+/// Who signs for real.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Identity")]
+pub(crate) struct IdentityArgs {
+    /// A file with the identity token, `-` for standard input
+    #[arg(long, value_name = "FILE")]
+    identity_token: Option<PathBuf>,
+
+    /// The audience of identity tokens for an instance of your own; `sign.audience` by default
+    #[arg(long, value_name = "AUDIENCE", env = "CONDA_RELEASE_AUDIENCE")]
+    audience: Option<String>,
+}
+
+impl IdentityArgs {
+    /// The token that is named, if one is.
+    pub(crate) fn token(&self) -> Option<TokenInput> {
+        let path = self.identity_token.clone()?;
+        Some(match path.as_os_str() == "-" {
+            true => TokenInput::Stdin,
+            false => TokenInput::File(path),
+        })
+    }
+
+    /// The audience that tokens must have, where it is not that of the public instance.
+    pub(crate) fn audience(&self, workspace: &Workspace) -> Option<String> {
+        let configured = &workspace.config().sign.audience;
+        self.audience.as_ref().or(configured.as_ref()).cloned()
+    }
+}
 
 /// An identity to sign with under a trust, and its first token.
 pub(crate) struct Signer {

@@ -104,7 +104,7 @@ fn run(cli: Cli, invocation: &str, printer: &Printer) -> Result<Status, Error> {
         Command::Schema(args) => args.run(printer),
         Command::Merge(args) => Err(args.run("merge", "build on one machine with `release`")),
         Command::Init(args) => Err(args.run("init", "start from the README's configuration")),
-        Command::Doctor(args) => Err(args.run("doctor", "`release` checks what a rehearsal needs")),
+        Command::Doctor(args) => block_on(args.run(&cli.global, printer)),
         Command::Worker => Ok(Status::Done),
     }
 }

@@ -68,18 +68,25 @@ impl Workspace {
     /// A configuration that cannot be used.
     pub(crate) fn find_or_here(global: &GlobalArgs) -> Result<Self, Error> {
         match Self::find(global) {
-            Err(Error::NoWorkspace(current)) if global.config.is_none() => {
-                let config = Config::default();
-                Ok(Self {
-                    output: current.join(&config.output),
-                    root: current.clone(),
-                    current,
-                    config,
-                    named: Vec::new(),
-                })
-            }
+            Err(Error::NoWorkspace(_)) if global.config.is_none() => Self::here(),
             found => found,
         }
+    }
+
+    /// The current folder with the defaults.
+    ///
+    /// # Errors
+    /// It has been removed.
+    pub(crate) fn here() -> Result<Self, Error> {
+        let current = std::env::current_dir().map_err(Error::output("read", "."))?;
+        let config = Config::default();
+        Ok(Self {
+            output: current.join(&config.output),
+            root: current.clone(),
+            current,
+            config,
+            named: Vec::new(),
+        })
     }
 
     /// The options that named this workspace: another command needs them too, to mean the same one.

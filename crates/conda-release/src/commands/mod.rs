@@ -1,6 +1,7 @@
 //! One file a command: its arguments, and what it does with them.
 
 pub mod build;
+pub mod doctor;
 pub mod inspect;
 pub mod later;
 pub mod plan;

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 
 use cep27::TargetChannel;
 use clap::Args;
-use conda_attest::TokenInput;
 use release_manifest::Progress;
 
 use self::files::Files;
@@ -14,6 +13,7 @@ use super::trust::{Instance, TrustArgs};
 use crate::{
     error::Error,
     exit::Status,
+    identity::IdentityArgs,
     pipeline,
     printer::Printer,
     rehearsal::{Rehearsal, check, ended, show},
@@ -43,14 +43,6 @@ pub struct SignArgs {
     #[arg(long, value_name = "URL", requires = "packages")]
     channel: Option<TargetChannel>,
 
-    /// A file with the identity token, `-` for standard input
-    #[arg(long, value_name = "FILE")]
-    identity_token: Option<PathBuf>,
-
-    /// The audience of identity tokens for an instance of your own
-    #[arg(long, value_name = "AUDIENCE", env = "CONDA_RELEASE_AUDIENCE")]
-    audience: Option<String>,
-
     /// Sign for real, with the public instance of Sigstore unless --trust or `sign.trust` names another
     #[arg(short = 'x', long)]
     execute: bool,
@@ -58,6 +50,10 @@ pub struct SignArgs {
     /// After a failure, go on with what does not need the failed package
     #[arg(short, long)]
     keep_going: bool,
+
+    /// Who signs
+    #[command(flatten)]
+    identity: IdentityArgs,
 
     /// Under whose trust
     #[command(flatten)]
@@ -83,7 +79,7 @@ impl SignArgs {
             return Err(pipeline::live_is_not_available("sign", None, workspace));
         }
         match self.trust.to_sign(self.execute, workspace)? {
-            Instance::Sandbox if self.identity_token.is_some() => Err(Error::Usage(
+            Instance::Sandbox if self.identity.token().is_some() => Err(Error::Usage(
                 "--identity-token is for an instance that exists: a rehearsal has an identity of its own".to_owned(),
             )),
             Instance::Sandbox if self.packages.is_empty() => {
@@ -106,14 +102,8 @@ impl SignArgs {
                     None => workspace.attested_channel()?,
                 };
                 let files = Files::read(&self.packages, channel)?;
-                let token = self.identity_token.map(|path| match path.as_os_str() == "-" {
-                    true => TokenInput::Stdin,
-                    false => TokenInput::File(path),
-                });
-                let configured = workspace.config().sign.audience.clone();
-                let audience = self.audience.or(configured);
                 files
-                    .sign(&source, token.as_ref(), audience, workspace, printer)
+                    .sign(&source, &self.identity, workspace, printer)
                     .await
             }
         }

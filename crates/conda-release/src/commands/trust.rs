@@ -93,7 +93,9 @@ impl TrustArgs {
                     offline,
                     ..TrustOptions::new(Purpose::Verify)
                 };
-                load(&source, &options, printer).await
+                let trust = load(&source, &options).await?;
+                announce(&trust, printer);
+                Ok(trust)
             }
         }
     }
@@ -160,15 +162,11 @@ impl TrustArgs {
     }
 }
 
-/// Loads trust material that is nobody's rehearsal, and says how old it is where that is not nothing.
+/// Loads trust material that is nobody's rehearsal.
 ///
 /// # Errors
 /// It cannot be had, does not verify itself, or is a rehearsal's.
-pub(crate) async fn load(
-    source: &TrustSource,
-    options: &TrustOptions,
-    printer: &Printer,
-) -> Result<Trust, Error> {
+pub(crate) async fn load(source: &TrustSource, options: &TrustOptions) -> Result<Trust, Error> {
     let trust = Trust::load(source, options).await?;
     if trust.is_sandbox() {
         return Err(Error::Usage(format!(
@@ -176,13 +174,17 @@ pub(crate) async fn load(
             trust.name()
         )));
     }
+    Ok(trust)
+}
+
+/// Says under whose trust a command works, and how old that is.
+pub(crate) fn announce(trust: &Trust, printer: &Printer) {
     let said = format!("{}, {}", trust.name(), trust.freshness());
     match trust.freshness() {
         Freshness::File | Freshness::Refreshed => printer.detail("Trust", &said),
         // What is not as fresh as it could be is said to everybody.
         Freshness::Cached { .. } | Freshness::Embedded { .. } => printer.status("Trust", &said),
     }
-    Ok(trust)
 }
 
 fn no_use(option: &str, needs: &str) -> Error {

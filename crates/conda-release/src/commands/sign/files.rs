@@ -7,8 +7,7 @@ use std::{
 
 use cep27::{Sha256, TargetChannel};
 use conda_attest::{
-    PackageFile, Purpose, SignOptions, Signed, TokenFacts, TokenInput, Trust, TrustOptions,
-    TrustSource,
+    PackageFile, Purpose, SignOptions, Signed, TokenFacts, Trust, TrustOptions, TrustSource,
 };
 use rayon::prelude::*;
 use release_manifest::{Mode, Timestamp};
@@ -19,7 +18,7 @@ use crate::{
     commands::trust,
     error::{Error, with_causes},
     exit::Status,
-    identity::{Signer, is_rehearsed},
+    identity::{IdentityArgs, Signer, is_rehearsed},
     output::OutputLock,
     pipeline,
     printer::Printer,
@@ -149,8 +148,7 @@ impl Files {
     pub(super) async fn sign(
         self,
         source: &TrustSource,
-        token: Option<&TokenInput>,
-        audience: Option<String>,
+        identity: &IdentityArgs,
         workspace: &Workspace,
         printer: &Printer,
     ) -> Result<Status, Error> {
@@ -162,11 +160,12 @@ impl Files {
         }
         conda_recipes::worker::guard_parent().map_err(Error::output("guard", "this process"))?;
         let options = TrustOptions {
-            audience,
+            audience: identity.audience(workspace),
             ..TrustOptions::new(Purpose::Sign)
         };
-        let trust = trust::load(source, &options, printer).await?;
-        let signer = Signer::find(token, &trust, printer).await?;
+        let trust = trust::load(source, &options).await?;
+        trust::announce(&trust, printer);
+        let signer = Signer::find(identity.token().as_ref(), &trust, printer).await?;
         let options = self.options(workspace);
         let lines = Attesting::start(printer, self.packages.len());
         let results = conda_attest::sign(&trust, &signer, self.packages, &options, &lines).await?;
