@@ -7,8 +7,12 @@ use sigstore_crypto::{CertificateInfo, parse_certificate_info};
 use sigstore_trust_root::TrustedRoot;
 use sigstore_types::bundle::{MediaType, VerificationMaterialContent};
 use sigstore_types::{Bundle, DsseEnvelope, KindVersion, SignatureContent, TransparencyLogEntry};
+use x509_cert::Certificate;
+use x509_cert::der::Decode as _;
+use x509_cert::der::asn1::ObjectIdentifier;
 
 use crate::Error;
+use crate::trust::GITHUB_ORGANIZATION;
 use crate::verdict::Refusal;
 
 /// A bundle with one certificate, log entry and timestamp has 10 kilobytes.
@@ -19,6 +23,9 @@ const MAX_BUNDLES: usize = 1000;
 const MAX_LOG_ENTRIES: usize = 8;
 const MAX_TIMESTAMPS: usize = 8;
 const MAX_CERTIFICATES: usize = 8;
+
+/// `organizationName` in the name of a certificate (X.520).
+const ORGANIZATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.10");
 
 /// The bundles in a file: a JSON object, JSON lines, or a JSON array as in a channel's `.sigs`
 /// sidecar (CEP-50). Each keeps the bytes it has there; nothing is judged but that they are JSON
@@ -163,6 +170,24 @@ impl Parsed {
             .iter()
             .find(|entry| is_v2(entry) || entry.inclusion_promise.is_some())
             .map(|entry| entry.log_index.get())
+    }
+
+    /// Whether it comes from GitHub's own instance, which signs for private repositories and has
+    /// timestamps in place of a log.
+    pub(crate) fn is_github(&self) -> bool {
+        let issuer = self
+            .bundle
+            .signing_certificate()
+            .and_then(|leaf| Certificate::from_der(leaf.as_bytes()).ok())
+            .map(|leaf| leaf.tbs_certificate.issuer);
+        let organization = |name: &x509_cert::attr::AttributeTypeAndValue| {
+            name.oid == ORGANIZATION && name.value.value() == GITHUB_ORGANIZATION.as_bytes()
+        };
+        self.log_entries().is_empty()
+            && issuer.is_some_and(|issuer| {
+                let mut names = issuer.0.iter().flat_map(|names| names.0.iter());
+                names.any(organization)
+            })
     }
 
     /// What sigstore-verify leaves open about the log: it is content with *one* proved entry, and

@@ -20,6 +20,7 @@ mod package;
 mod policy;
 mod probe;
 mod provenance;
+mod provenance_rules;
 mod rekor_v1;
 mod report;
 mod retry;
@@ -41,11 +42,11 @@ pub use inspect::{Inspection, LogEntry, SigningTime, inspect};
 pub use package::{Package, PackageFile};
 pub use policy::{GITHUB_ISSUER, Github, Matcher, Policy, WholeRegex};
 pub use probe::{Answer, Probe, probe};
-pub use provenance::{BUILD_TYPE, BuildDefinition};
+pub use provenance::{BUILD_TYPE, BuildDefinition, PROVENANCE_TYPE};
 pub use report::{Event, Reporter};
 pub use sign::{SignOptions, Signed, SignedProvenance, ToSign, sign};
 pub use trust::{
     Freshness, PUBLIC_AUDIENCE, Purpose, SANDBOX_MARK, Trust, TrustOptions, TrustSource,
 };
-pub use verdict::{Check, CheckName, Evidence, Outcome, Verdict};
+pub use verdict::{Check, CheckName, Evidence, Outcome, Predicate, Verdict};
 pub use verify::Verifier;

@@ -135,12 +135,15 @@ impl WholeRegex {
     }
 }
 
-/// What a certificate of GitHub Actions must claim. Every value given is compared exactly; `repo`
-/// `acme/pkgs` means `https://github.com/acme/pkgs`.
+/// What a certificate must claim: an entry of `[[verify]]`, or the options of the command line.
+/// Everything that is given must hold. Claims are compared exactly; the names are those of GitHub
+/// Actions, where `repo` `acme/pkgs` means `https://github.com/acme/pkgs`.
 ///
 /// Numbers are those of Fulcio's certificate extensions, `1.3.6.1.4.1.57264.1.N`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Github {
+    /// Who signed: the subject alternative name. Enough by itself if the issuer is given with it.
+    pub identity: Option<Matcher>,
     /// Who vouches (.8); GitHub.com's own issuer unless given.
     pub issuer: Option<String>,
     /// The owner of the source repository (.16): `acme`.
@@ -170,8 +173,9 @@ impl Github {
     /// Makes a policy of the claims.
     ///
     /// # Errors
-    /// When they would accept repositories of anybody: without owner or repository, or with a
-    /// signing workflow that anybody may call; or when a ref is not a full one.
+    /// When they would accept repositories of anybody: without owner, repository or identity, or
+    /// with a signing workflow that anybody may call; when an identity has no issuer, since any
+    /// issuer may vouch for a name; or when a ref is not a full one.
     pub fn into_policy(self) -> Result<Policy, Error> {
         let unusable = |reason: &str| {
             Err(Error::Policy {
@@ -183,8 +187,17 @@ impl Github {
         if self.signer_workflow.is_some() && !repository {
             return unusable("a signing workflow signs for every caller: name the repository too");
         }
-        if !repository && !owner {
-            return unusable("name the owner or the repository: any other claim can be anybody's");
+        match (&self.identity, &self.issuer) {
+            (Some(_), None) if !repository && !owner => {
+                return unusable("name the issuer of the identity too: another's can be anybody");
+            }
+            (None, _) if !repository && !owner => {
+                return unusable(
+                    "name the identity with its issuer, the owner or the repository: any other \
+                     claim can be anybody's",
+                );
+            }
+            _ => {}
         }
         if self
             .git_ref
@@ -212,6 +225,12 @@ impl Github {
             .identity
             .as_ref()
             .map(|name| name.as_str().to_owned());
+        if let Some(identity) = &self.identity
+            && !signer.as_deref().is_some_and(|name| identity.matches(name))
+        {
+            let expected = identity.to_string();
+            return Err(mismatch("identity", &expected, signer.as_deref()));
+        }
         let urls = [
             ("owner", &self.owner, &claims.source_repository_owner_uri),
             ("repository", &self.repo, &claims.source_repository_uri),

@@ -11,12 +11,12 @@ use sigstore_crypto::{CertificateInfo, SubjectAltName};
 
 use crate::PackageFile;
 
-/// The predicate type of SLSA provenance v1.
-const PROVENANCE_TYPE: &str = "https://slsa.dev/provenance/v1";
-
 /// The build type of our provenance: what its parameters mean.
 pub const BUILD_TYPE: &str =
     "https://github.com/conda-release/conda-release/blob/main/docs/build-type-v1.md";
+
+/// The predicate type of SLSA provenance v1.
+pub const PROVENANCE_TYPE: &str = "https://slsa.dev/provenance/v1";
 
 /// What a package was built from, for its provenance: the part of it that the build knows. Who
 /// built it, and in which run, is taken from the signing certificate alone.
@@ -77,6 +77,11 @@ impl RunDetails {
                 invocation_id: Some(run),
             }),
         }
+    }
+
+    /// The run, where there is one.
+    pub(crate) fn invocation(&self) -> Option<&str> {
+        self.metadata.as_ref()?.invocation_id.as_deref()
     }
 }
 

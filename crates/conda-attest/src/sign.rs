@@ -17,7 +17,7 @@ use crate::error::with_causes;
 use crate::package::Contents;
 use crate::retry::{Deadline, Retry};
 use crate::services::Services;
-use crate::verdict::Outcome;
+use crate::verdict::{Outcome, Predicate};
 use crate::verify::CERTIFICATE_EXPIRED;
 use crate::{
     BuildDefinition, Error, Event, Evidence, IdentitySource, Package, PackageFile, Policy,
@@ -198,6 +198,15 @@ enum Subject<'a> {
     Provenance(&'a BuildDefinition),
 }
 
+impl Subject<'_> {
+    fn predicate(self) -> Predicate {
+        match self {
+            Self::Publish => Predicate::Publish,
+            Self::Provenance(_) => Predicate::Provenance,
+        }
+    }
+}
+
 /// A bundle that verifies, in memory.
 struct Made {
     bundle: Vec<u8>,
@@ -295,7 +304,8 @@ impl Batch<'_> {
             };
             let sha256 = Sha256::from_bytes(sha2::Sha256::digest(&bundle).into());
             let (verdict, bundle) = self.judge(package, contents, bundle, &certificate).await?;
-            if let Some(evidence) = verdict.signed.clone().filter(|_| verdict.passed()) {
+            let good = verdict.passed() && verdict.predicate == subject.predicate();
+            if let Some(evidence) = verdict.signed.clone().filter(|_| good) {
                 return Ok(Made {
                     bundle,
                     sha256,

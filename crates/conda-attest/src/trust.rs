@@ -29,6 +29,9 @@ use tuf::Instance;
 /// depend on the sandbox.
 pub const SANDBOX_MARK: &str = "conda-release sandbox - NOT FOR PRODUCTION";
 
+/// The organization of GitHub's own Sigstore instance, as in the names of its certificates.
+pub(crate) const GITHUB_ORGANIZATION: &str = "GitHub, Inc.";
+
 /// The audience of identity tokens for the public Sigstore instances.
 pub const PUBLIC_AUDIENCE: &str = "sigstore";
 
@@ -51,7 +54,6 @@ pub struct Trust {
     signing: Option<SigningConfig>,
     audience: String,
     freshness: Freshness,
-    github: bool,
 }
 
 impl Trust {
@@ -161,7 +163,6 @@ impl Trust {
             signing,
             audience: PUBLIC_AUDIENCE.to_owned(),
             freshness,
-            github: false,
         })
     }
 
@@ -204,13 +205,6 @@ impl Trust {
         &self.freshness
     }
 
-    /// Whether this is GitHub's instance for private repositories ([`TrustSource::Github`]): it
-    /// has no transparency log, and what it vouches for is never published.
-    #[must_use]
-    pub fn is_github(&self) -> bool {
-        self.github
-    }
-
     /// The identity provider for people who log in with a browser, where the instance names one.
     ///
     /// # Errors
@@ -225,7 +219,20 @@ impl Trust {
     /// of the root cannot hide it.
     #[must_use]
     pub fn is_sandbox(&self) -> bool {
-        let mark = SANDBOX_MARK.as_bytes();
+        self.names_authority(SANDBOX_MARK)
+    }
+
+    /// Whether GitHub's instance for private repositories is trusted ([`TrustSource::Github`], or
+    /// its trusted root as a file): it has no transparency log, and what it vouches for is never
+    /// published.
+    #[must_use]
+    pub fn is_github(&self) -> bool {
+        self.names_authority(GITHUB_ORGANIZATION)
+    }
+
+    /// Whether a text stands in the name of a certificate or timestamp authority.
+    fn names_authority(&self, text: &str) -> bool {
+        let bytes = text.as_bytes();
         let authorities = self
             .root
             .certificate_authorities
@@ -242,10 +249,10 @@ impl Trust {
             readable
                 .into_iter()
                 .flatten()
-                .any(|text| text.contains(SANDBOX_MARK))
+                .any(|name| name.contains(text))
                 || chain.certificates.iter().any(|certificate| {
                     let der = certificate.raw_bytes.as_bytes();
-                    der.windows(mark.len()).any(|window| window == mark)
+                    der.windows(bytes.len()).any(|window| window == bytes)
                 })
         })
     }

@@ -3,11 +3,15 @@
 use std::fmt;
 
 use release_manifest::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use crate::provenance::PROVENANCE_TYPE;
 
 /// What came out of verifying one attestation of one package.
 #[derive(Clone, Debug, Serialize)]
 pub struct Verdict {
+    /// What kind of statement it is about.
+    pub predicate: Predicate,
     /// Every check, in the order in which they are listed by [`CheckName`].
     pub checks: Vec<Check>,
     /// What the attestation proves; absent unless it is intact and logged.
@@ -23,6 +27,13 @@ impl Verdict {
         self.checks
             .iter()
             .all(|check| matches!(check.result, Outcome::Passed))
+    }
+
+    /// Whether the package is verified by it: every check passed, and it is a publish attestation.
+    /// Provenance says how a package was built, and not that anybody published it.
+    #[must_use]
+    pub fn verifies_package(&self) -> bool {
+        self.predicate == Predicate::Publish && self.passed()
     }
 
     /// The first check that failed.
@@ -46,6 +57,34 @@ impl fmt::Display for Verdict {
                 write!(f, "{name}: {message}")
             }
             Some(check) => f.write_str(check.name),
+        }
+    }
+}
+
+/// What a statement says about its package, by its predicate type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Predicate {
+    /// Who publishes it where: CEP-27.
+    Publish,
+    /// How it was built: SLSA provenance v1.
+    Provenance,
+    /// Anything else, which CEP-27 rule 2 refuses; also what cannot be read.
+    Other,
+}
+
+impl Predicate {
+    /// The predicate of a statement as it was signed.
+    pub(crate) fn of(statement: &[u8]) -> Self {
+        #[derive(Deserialize)]
+        struct Typed {
+            #[serde(rename = "predicateType")]
+            predicate_type: String,
+        }
+        match serde_json::from_slice::<Typed>(statement) {
+            Ok(typed) if typed.predicate_type == cep27::PREDICATE_TYPE => Self::Publish,
+            Ok(typed) if typed.predicate_type == PROVENANCE_TYPE => Self::Provenance,
+            _ => Self::Other,
         }
     }
 }
@@ -97,7 +136,8 @@ pub enum CheckName {
     Identity,
     /// The certificate names the repository and commit that were built.
     Source,
-    /// The statement keeps CEP-27, and is about this package and this channel.
+    /// The statement keeps the rules of its predicate type and is about this package: for CEP-27
+    /// also about this channel, for provenance about the run that its certificate names.
     Statement,
     /// `info/index.json` inside the package says the same as its file name and folder.
     Index,
@@ -135,7 +175,7 @@ impl CheckName {
             Self::Signature => "signature",
             Self::Identity => "identity",
             Self::Source => "source",
-            Self::Statement => "CEP-27 statement",
+            Self::Statement => "statement",
             Self::Index => "index.json",
         };
         Check {
@@ -149,10 +189,26 @@ impl CheckName {
 /// What an attestation proves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Evidence {
+    /// The trust material that it was judged by.
+    pub trust: String,
     /// Who signed: the subject alternative name of the certificate.
     pub identity: String,
     /// Who vouches for the identity.
     pub issuer: String,
+    /// The source repository (.12), where the certificate names one.
+    pub repository: Option<String>,
+    /// Its commit (.13).
+    pub commit: Option<String>,
+    /// Its full ref (.14).
+    #[serde(rename = "ref")]
+    pub git_ref: Option<String>,
+    /// The workflow that was started (.18).
+    pub workflow: Option<String>,
+    /// The run of it that signed (.21).
+    pub run: Option<String>,
+    /// Whether it is in a transparency log. GitHub's own instance has none, and what nobody can see
+    /// is not published.
+    pub logged: bool,
     /// The index of the entry in its log, where it is authenticated.
     pub log_index: Option<u64>,
     /// When, by the earliest trusted clock.

@@ -11,8 +11,8 @@ use sigstore_verify::{
 use crate::bundle::Parsed;
 use crate::package::Contents;
 use crate::trust::list;
-use crate::verdict::{CheckName, Evidence, Refusal};
-use crate::{Error, Package, Policy, Trust, Verdict, source};
+use crate::verdict::{CheckName, Evidence, Predicate, Refusal};
+use crate::{Error, Package, Policy, Trust, Verdict, provenance_rules, source};
 
 /// Judges attestations by one trusted root.
 ///
@@ -73,6 +73,25 @@ impl Verifier {
         self.judge(&package, contents.as_ref(), bundle, policy, channel)
     }
 
+    /// Judges several bundles for one package, which is read once; a verdict for each, in order.
+    ///
+    /// Any one that [verifies the package](Verdict::verifies_package) is enough.
+    pub fn verify_all<B: AsRef<[u8]>>(
+        &self,
+        package: impl Into<Package>,
+        bundles: &[B],
+        policy: &Policy,
+        channel: Option<&str>,
+    ) -> Vec<Verdict> {
+        let package = package.into();
+        let contents = Contents::read(&package.path, package.file.format());
+        let judge = |bundle: &B| {
+            let bundle = bundle.as_ref();
+            self.judge(&package, contents.as_ref(), bundle, policy, channel)
+        };
+        bundles.iter().map(judge).collect()
+    }
+
     /// Judges one bundle for a package that has been read already.
     pub(crate) fn judge(
         &self,
@@ -83,19 +102,32 @@ impl Verifier {
         channel: Option<&str>,
     ) -> Verdict {
         let parsed = Parsed::from_json(bundle);
-        let material = parsed.as_ref().ok().zip(contents.ok());
+        let parsed_ok = parsed.as_ref().ok();
+        let material = parsed_ok.zip(contents.ok());
+        let predicate =
+            parsed_ok.map_or(Predicate::Other, |parsed| Predicate::of(parsed.statement()));
         let proof = material.map(|(parsed, contents)| self.prove(parsed, contents));
         let proved = proof.as_ref().and_then(|proof| proof.as_ref().ok());
         // Claims of a certificate that is not proved to be genuine are not worth a comparison.
-        let certificate = proved.map(|proved| &proved.certificate);
-        let statement = material.map(|(parsed, contents)| {
-            let expected = Expected {
-                file: &package.file,
-                sha256: contents.sha256,
-                channel,
-                subdir: package.subdir,
-            };
-            cep27::validate_against(parsed.statement(), &expected)
+        let certificate = proved.map(|proved| proved.certificate);
+        let statement = material.map(|(parsed, contents)| match predicate {
+            Predicate::Provenance => {
+                let (file, sha256) = (&package.file, contents.sha256);
+                provenance_rules::check(parsed.statement(), file, sha256, certificate)
+                    .map(|()| None)
+                    .map_err(|refusal| (refusal, Vec::new()))
+            }
+            Predicate::Publish | Predicate::Other => {
+                let expected = Expected {
+                    file: &package.file,
+                    sha256: contents.sha256,
+                    channel,
+                    subdir: package.subdir,
+                };
+                cep27::validate_against(parsed.statement(), &expected)
+                    .map(|statement| statement.target_channel)
+                    .map_err(|found| (Refusal::new("cep27_violation", list(&found)), found))
+            }
         });
 
         // The library stops at its first error: what else it would have found is not known.
@@ -105,7 +137,7 @@ impl Verifier {
             _ => None,
         };
         let by_rules = statement.as_ref().map(|statement| match statement {
-            Err(found) => Err(Refusal::new("cep27_violation", list(found))),
+            Err((refusal, _)) => Err(refusal.clone()),
             Ok(_) => by_library(CheckName::Statement).unwrap_or(Ok(())),
         });
         let by_index = contents.ok().map(|contents| {
@@ -130,44 +162,79 @@ impl Verifier {
         checks.push(CheckName::Index.judged(by_index));
 
         let (target_channel, violations) = match statement {
-            Some(Ok(statement)) => (statement.target_channel, Vec::new()),
-            Some(Err(violations)) => (None, violations),
+            Some(Ok(target_channel)) => (target_channel, Vec::new()),
+            Some(Err((_, violations))) => (None, violations),
             None => (None, Vec::new()),
         };
-        let signed = parsed.as_ref().ok().zip(proved).map(|(parsed, proved)| {
-            let certificate = &proved.certificate;
-            let identity = certificate.identity.as_ref().map(ToString::to_string);
-            Evidence {
-                identity: identity.unwrap_or_default(),
-                issuer: certificate.issuer.clone().unwrap_or_default(),
-                log_index: parsed.log_index(),
-                signed_at: proved.signed_at,
-                certificate_not_after: Timestamp::from_unix(certificate.not_after.as_second()),
-                target_channel,
-            }
-        });
+        let signed = parsed_ok
+            .zip(proved)
+            .map(|(parsed, proved)| self.evidence(parsed, proved, target_channel));
         Verdict {
+            predicate,
             checks,
             signed,
             violations,
         }
     }
 
+    /// What a proved bundle says of its making.
+    fn evidence(
+        &self,
+        parsed: &Parsed,
+        proved: &Proved<'_>,
+        target_channel: Option<String>,
+    ) -> Evidence {
+        let certificate = proved.certificate;
+        let identity = certificate.identity.as_ref().map(ToString::to_string);
+        let claims = &certificate.ci_claims;
+        Evidence {
+            trust: self.trust.name().to_owned(),
+            identity: identity.unwrap_or_default(),
+            issuer: certificate.issuer.clone().unwrap_or_default(),
+            repository: claims.source_repository_uri.clone(),
+            commit: claims.source_repository_digest.clone(),
+            git_ref: claims.source_repository_ref.clone(),
+            workflow: claims.build_config_uri.clone(),
+            run: claims.run_invocation_uri.clone(),
+            logged: proved.logged,
+            log_index: parsed.log_index(),
+            signed_at: proved.signed_at,
+            certificate_not_after: Timestamp::from_unix(certificate.not_after.as_second()),
+            target_channel,
+        }
+    }
+
     /// Whether a genuine certificate signed and logged this statement about this package, while it
     /// was valid.
-    fn prove(&self, parsed: &Parsed, contents: &Contents) -> Result<Proved, (CheckName, Refusal)> {
-        parsed
-            .check_log(self.trust.root())
-            .map_err(|refusal| (CheckName::Log, refusal))?;
+    fn prove<'a>(
+        &self,
+        parsed: &'a Parsed,
+        contents: &Contents,
+    ) -> Result<Proved<'a>, (CheckName, Refusal)> {
+        let logged = !parsed.is_github();
+        if logged {
+            parsed
+                .check_log(self.trust.root())
+                .map_err(|refusal| (CheckName::Log, refusal))?;
+        } else if !self.trust.is_github() {
+            let message = "GitHub's own instance signed it, for a private repository and without \
+                           a public log; only `--trust github` verifies that";
+            let refusal = Refusal::new("github_instance", message);
+            return Err((CheckName::Certificate, refusal));
+        }
+        // Who signed is judged by our policy, which knows more than identity and issuer.
+        let policy = match logged {
+            true => VerificationPolicy::any_identity(),
+            false => unlogged(),
+        };
         let digest = Sha256Hash::from(*contents.sha256.as_bytes());
         let proof = self
             .inner
-            // Who signed is judged by our policy, which knows more than identity and issuer.
-            .verify(digest, &parsed.bundle, &VerificationPolicy::any_identity())
+            .verify(digest, &parsed.bundle, &policy)
             .map_err(|error| blame(&error))?;
         // The policy above asks for all of it; this holds against a change of the library's mind.
-        let complete =
-            proof.certificate_verified() && proof.sct_verified() && proof.tlog_verified();
+        let in_logs = proof.sct_verified() && proof.tlog_verified();
+        let complete = proof.certificate_verified() && (in_logs || !logged);
         let earliest = proof
             .verified_timestamps()
             .iter()
@@ -181,16 +248,30 @@ impl Verifier {
             )
         })?;
         Ok(Proved {
-            certificate: parsed.certificate.clone(),
+            certificate: &parsed.certificate,
             signed_at: Timestamp::from_unix(signed_at.as_second()),
+            logged,
         })
     }
 }
 
+/// What is asked of GitHub's own instance: its certificates are in no CT log, its signatures in no
+/// transparency log, and the time is that of its timestamp authority.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "GitHub's own instance has no logs; it is trusted only when asked for by name"
+)]
+fn unlogged() -> VerificationPolicy {
+    VerificationPolicy::any_identity()
+        .skip_sct()
+        .skip_tlog_unsafe()
+}
+
 /// A certificate that is genuine, and when it signed.
-struct Proved {
-    certificate: CertificateInfo,
+struct Proved<'a> {
+    certificate: &'a CertificateInfo,
     signed_at: Timestamp,
+    logged: bool,
 }
 
 fn check_package(package: &Package, contents: Result<&Contents, &Error>) -> Result<(), Refusal> {

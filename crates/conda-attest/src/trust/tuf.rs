@@ -241,12 +241,8 @@ impl Instance {
             }
             _ => None,
         };
-        let trust = Trust::new(self.name.clone(), &root, signing, freshness)
-            .map_err(|error| format!("{TRUSTED_ROOT_TARGET}: {}", with_causes(&*error)))?;
-        Ok(Trust {
-            github: self.embedded == Some(SigstoreInstance::GitHub),
-            ..trust
-        })
+        Trust::new(self.name.clone(), &root, signing, freshness)
+            .map_err(|error| format!("{TRUSTED_ROOT_TARGET}: {}", with_causes(&*error)))
     }
 
     fn stale(&self, reason: String) -> Error {

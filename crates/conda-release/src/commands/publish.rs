@@ -278,6 +278,7 @@ fn proven<'a>(
     let names = |attestation: &&Attestation| attestation.about.contains(&package.file);
     let is_named = candidates.clone().any(|attestation| names(&attestation));
     let mut bundles = Vec::new();
+    let mut is_attested = false;
     let mut reasons = Vec::new();
     for attestation in candidates.filter(|attestation| !is_named || names(attestation)) {
         let file = attestation.file.path.display();
@@ -286,14 +287,18 @@ fn proven<'a>(
             continue;
         };
         let verdict = verifier.verify(package, bundle, policy, Some(channel));
+        is_attested |= verdict.verifies_package();
         match verdict.passed() {
             true => bundles.push(attestation.file.clone()),
             false => reasons.push(format!("`{file}`: {verdict}")),
         }
     }
-    match bundles.is_empty() {
-        true => Err(reasons.join("; ")),
-        false => Ok(bundles),
+    if !is_attested && reasons.is_empty() {
+        reasons.push("there is provenance, but no publish attestation (CEP-27)".to_owned());
+    }
+    match is_attested {
+        true => Ok(bundles),
+        false => Err(reasons.join("; ")),
     }
 }
 

@@ -292,13 +292,15 @@ fn judge(verifier: &Verifier, subject: Subject, policy: &Policy, channel: Option
             (Vec::new(), Some("no attestation was found".to_owned()))
         }
         Ok(bundles) => {
-            let judge =
-                |bundle: &Vec<u8>| verifier.verify(package.clone(), bundle, policy, channel);
-            (bundles.iter().map(judge).collect(), None)
+            let verdicts = verifier.verify_all(package, &bundles, policy, channel);
+            let by_whom = "it says how the package was built, but nothing says who published it";
+            let only_built = verdicts.iter().all(Verdict::passed)
+                && !verdicts.iter().any(Verdict::verifies_package);
+            (verdicts, only_built.then(|| by_whom.to_owned()))
         }
         Err(error) => (Vec::new(), Some(error)),
     };
-    let verified = attestations.iter().any(Verdict::passed);
+    let verified = attestations.iter().any(Verdict::verifies_package);
     Entry {
         file,
         path,
@@ -341,7 +343,7 @@ fn show(packages: &[Entry], trust: &Trust, printer: &Printer) -> Result<(), Erro
         let signed = entry
             .attestations
             .iter()
-            .find(|verdict| verdict.passed())?
+            .find(|verdict| verdict.verifies_package())?
             .signed
             .as_ref()?;
         let channel = signed

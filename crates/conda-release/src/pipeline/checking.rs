@@ -125,7 +125,7 @@ impl Checks<'_> {
         let policy: Policy = rehearsal_identity();
         let channel = self.release.plan().target_channel.as_str();
         let verdict = verifier.verify(subject, &bundle, &policy, Some(channel));
-        if !verdict.passed() {
+        if !verdict.verifies_package() {
             return Err(format!("the bundle does not verify: {verdict}"));
         }
         let is_proved = verdict.signed.is_some_and(|proved| {
