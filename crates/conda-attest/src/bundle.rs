@@ -1,4 +1,4 @@
-//! Bundles: found in files, read strictly, and what sigstore-verify leaves open about their log entries.
+//! Bundles: found in files and read strictly.
 
 use std::path::Path;
 
@@ -6,14 +6,14 @@ use serde_json::value::RawValue;
 use sigstore_crypto::{CertificateInfo, parse_certificate_info};
 use sigstore_trust_root::TrustedRoot;
 use sigstore_types::bundle::{MediaType, VerificationMaterialContent};
-use sigstore_types::{Bundle, DsseEnvelope, KindVersion, SignatureContent, TransparencyLogEntry};
+use sigstore_types::{Bundle, DsseEnvelope, SignatureContent, TransparencyLogEntry};
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
 use x509_cert::der::asn1::ObjectIdentifier;
 
-use crate::Error;
 use crate::trust::GITHUB_ORGANIZATION;
 use crate::verdict::Refusal;
+use crate::{Error, bundle_shape, log_entry};
 
 /// A bundle with one certificate, log entry and timestamp has 10 kilobytes.
 const MAX_BUNDLE: usize = 1 << 20;
@@ -89,7 +89,8 @@ impl Parsed {
         if json.len() > MAX_BUNDLE {
             return Err(refuse(format!("larger than {MAX_BUNDLE} bytes")));
         }
-        cep27::check_json(json).map_err(|violations| refuse(crate::trust::list(&violations)))?;
+        let value = cep27::check_json(json).map_err(|found| refuse(crate::trust::list(&found)))?;
+        bundle_shape::check(&value).map_err(refuse)?;
         let text = std::str::from_utf8(json).map_err(|error| refuse(error.to_string()))?;
         let bundle = Bundle::from_json(text).map_err(|error| refuse(error.to_string()))?;
 
@@ -156,7 +157,12 @@ impl Parsed {
 
     /// The statement as it was signed.
     pub(crate) fn statement(&self) -> &[u8] {
-        envelope(&self.bundle).map_or(&[], |envelope| envelope.payload.as_bytes())
+        self.envelope()
+            .map_or(&[], |envelope| envelope.payload.as_bytes())
+    }
+
+    fn envelope(&self) -> Option<&DsseEnvelope> {
+        envelope(&self.bundle)
     }
 
     pub(crate) fn log_entries(&self) -> &[TransparencyLogEntry] {
@@ -168,7 +174,7 @@ impl Parsed {
     pub(crate) fn log_index(&self) -> Option<u64> {
         self.log_entries()
             .iter()
-            .find(|entry| is_v2(entry) || entry.inclusion_promise.is_some())
+            .find(|entry| log_entry::is_v2(entry) || entry.inclusion_promise.is_some())
             .map(|entry| entry.log_index.get())
     }
 
@@ -201,80 +207,8 @@ impl Parsed {
         }
         self.log_entries()
             .iter()
-            .try_for_each(|entry| check_entry(entry, root))
+            .try_for_each(|entry| log_entry::check(entry, self.envelope(), root))
     }
-}
-
-fn check_entry(entry: &TransparencyLogEntry, root: &TrustedRoot) -> Result<(), Refusal> {
-    let refuse = |code, message: &str| Err(Refusal::new(code, message.to_owned()));
-    let Some(proof) = &entry.inclusion_proof else {
-        return refuse("no_inclusion_proof", "a log entry has no inclusion proof");
-    };
-    let Some(checkpoint) = proof.checkpoint.checkpoint() else {
-        return refuse("no_checkpoint", "an inclusion proof has no checkpoint");
-    };
-    if !matches!(
-        entry.kind_version,
-        KindVersion::DsseV001 | KindVersion::IntotoV002 | KindVersion::HashedRekordV002
-    ) {
-        return refuse(
-            "entry_kind",
-            "the kind of a log entry is not one for statements",
-        );
-    }
-    let log_id = entry.log_id.key_id.as_bytes();
-    if !root
-        .tlogs
-        .iter()
-        .any(|log| log.log_id.key_id.as_bytes() == log_id)
-    {
-        return refuse("unknown_log", "a log entry names a log that is not trusted");
-    }
-    let signed_by_log = checkpoint
-        .signatures()
-        .iter()
-        .any(|signature| log_id.starts_with(signature.key_id.as_slice()));
-    if !signed_by_log {
-        return refuse(
-            "unknown_log",
-            "the checkpoint is not signed by the log of the entry",
-        );
-    }
-    if proof.tree_size != checkpoint.tree_size() || proof.root_hash != *checkpoint.root_hash() {
-        return refuse(
-            "proof_mismatch",
-            "an inclusion proof and its checkpoint are of different trees",
-        );
-    }
-    if is_v2(entry) {
-        // The name beside a signature is not signed; the origin in the checkpoint is.
-        let origin = checkpoint.origin();
-        if checkpoint.signatures().iter().any(|signature| {
-            log_id.starts_with(signature.key_id.as_slice()) && signature.name != origin
-        }) {
-            return refuse(
-                "checkpoint",
-                "the signature of a checkpoint names another log",
-            );
-        }
-        if proof.log_index != entry.log_index {
-            return refuse(
-                "log_index",
-                "a log entry and its inclusion proof differ in their index",
-            );
-        }
-        if entry.integrated_time.is_some() || entry.inclusion_promise.is_some() {
-            return refuse(
-                "unsigned_time",
-                "a Rekor v2 entry has a time or promise nobody signed",
-            );
-        }
-    }
-    Ok(())
-}
-
-fn is_v2(entry: &TransparencyLogEntry) -> bool {
-    entry.kind_version == KindVersion::HashedRekordV002
 }
 
 fn envelope(bundle: &Bundle) -> Option<&DsseEnvelope> {

@@ -10,11 +10,14 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod bundle;
+mod bundle_shape;
 mod certificate;
+mod envelope_hash;
 mod error;
 mod http;
 mod identity;
 mod inspect;
+mod log_entry;
 mod pace;
 mod package;
 mod policy;

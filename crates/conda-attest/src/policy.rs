@@ -20,7 +20,7 @@ pub enum Policy {
         issuer: String,
     },
     /// A workflow of GitHub Actions, by the claims in the certificate.
-    Github(Github),
+    Github(Box<Github>),
     /// Whatever one of these accepts; an empty list accepts nothing.
     AnyOf(Vec<Policy>),
     /// Anybody at all. It tells that an attestation is intact, not that it can be trusted.
@@ -214,7 +214,7 @@ impl Github {
                 return unusable("a workflow ends in its ref, as …/release.yml@refs/heads/main");
             }
         }
-        Ok(Policy::Github(self))
+        Ok(Policy::Github(Box::new(self)))
     }
 
     fn check(&self, certificate: &CertificateInfo) -> Result<(), Refusal> {
