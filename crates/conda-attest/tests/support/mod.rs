@@ -5,7 +5,9 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use conda_attest::{ActionsEndpoint, Event, PackageFile, Reporter, SignOptions, Trust};
+use conda_attest::{
+    ActionsEndpoint, Error, Event, PackageFile, Reporter, SignOptions, Signed, ToSign, Trust, sign,
+};
 use rattler_conda_types::compression_level::CompressionLevel;
 use rattler_package_streaming::write::{write_conda_package, write_tar_bz2_package};
 use sha2::Digest as _;
@@ -27,13 +29,8 @@ impl Fixture {
     }
 
     pub(crate) async fn with_faults(faults: &[(Service, u64, FaultKind)]) -> Self {
-        let faults = faults.iter().map(|&(service, request, kind)| Fault {
-            service,
-            request,
-            kind,
-        });
         Self::with(Options {
-            faults: faults.collect(),
+            faults: listed(faults),
             ..Options::default()
         })
         .await
@@ -56,6 +53,23 @@ impl Fixture {
         }
     }
 
+    /// The sandbox's trust with one of its services at another address.
+    pub(crate) fn with_service(&self, kind: &str, url: &str) -> Trust {
+        self.with_signing_config(|config| config[kind][0]["url"] = url.into())
+    }
+
+    /// The sandbox's trust with an altered signing configuration.
+    pub(crate) fn with_signing_config(&self, alter: impl FnOnce(&mut serde_json::Value)) -> Trust {
+        let config = std::fs::read(self.sandbox.signing_config()).unwrap();
+        let mut config = serde_json::from_slice(&config).unwrap();
+        alter(&mut config);
+        let path = self.dir.path().join("signing_config.json");
+        std::fs::write(&path, config.to_string()).unwrap();
+        Trust::from_file(&self.sandbox.trusted_root(), Some(&path))
+            .unwrap()
+            .with_audience(sigstore_sandbox::AUDIENCE)
+    }
+
     /// Packages `greet-0` to `greet-N`, each with one file.
     pub(crate) fn packages(&self, count: usize) -> Vec<PackageFile> {
         (0..count)
@@ -63,17 +77,42 @@ impl Fixture {
             .collect()
     }
 
-    pub(crate) async fn sign(
+    pub(crate) async fn sign(&self, packages: Vec<PackageFile>) -> Results {
+        self.sign_with(packages, &options(), &()).await
+    }
+
+    pub(crate) async fn sign_with(
         &self,
-        packages: Vec<PackageFile>,
-    ) -> Vec<(
-        PackageFile,
-        Result<conda_attest::Signed, conda_attest::Error>,
-    )> {
-        conda_attest::sign(&self.trust, &self.identity, packages, &options(), &())
+        packages: Vec<impl Into<ToSign>>,
+        options: &SignOptions,
+        reporter: &dyn Reporter,
+    ) -> Results {
+        sign(&self.trust, &self.identity, packages, options, reporter)
             .await
             .unwrap()
     }
+}
+
+pub(crate) type Results = Vec<(PackageFile, Result<Signed, Error>)>;
+
+/// What became of each package: `signed`, or the code of its error.
+pub(crate) fn codes(results: &Results) -> Vec<&'static str> {
+    results
+        .iter()
+        .map(|(_, result)| result.as_ref().map_or_else(Error::code, |_| "signed"))
+        .collect()
+}
+
+/// Failures of single requests.
+pub(crate) fn listed(faults: &[(Service, u64, FaultKind)]) -> Vec<Fault> {
+    faults
+        .iter()
+        .map(|&(service, request, kind)| Fault {
+            service,
+            request,
+            kind,
+        })
+        .collect()
 }
 
 pub(crate) fn identity(sandbox: &Sandbox, audience: &str) -> ActionsEndpoint {
@@ -125,6 +164,14 @@ pub(crate) fn sha256(path: &Path) -> cep27::Sha256 {
     cep27::Sha256::from_bytes(sha2::Sha256::digest(std::fs::read(path).unwrap()).into())
 }
 
+/// Serves until the runtime of the test ends.
+pub(crate) async fn serve(router: axum::Router) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    url
+}
+
 /// Every bundle in a folder.
 pub(crate) fn bundles(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder)
@@ -146,6 +193,10 @@ impl Reporter for Log {
 }
 
 impl Log {
+    pub(crate) fn events(&self) -> Vec<Event> {
+        self.0.lock().unwrap().clone()
+    }
+
     pub(crate) fn count(&self, wanted: impl Fn(&Event) -> bool) -> usize {
         self.0
             .lock()
