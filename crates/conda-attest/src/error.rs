@@ -397,7 +397,8 @@ impl Error {
                 "ask for a token with the audience of the Sigstore instance, and no other"
             }
             Self::TrustRefused { .. } => {
-                "wait until the repository is mended, and do not trust an older copy meanwhile"
+                "see whether this machine's clock is right, and that no login page answers instead; \
+                 else wait until the repository is mended, and trust no older copy meanwhile"
             }
             Self::TrustUnavailable { .. } => {
                 "let this machine reach the repository by https, or name a file with --trust"

@@ -78,6 +78,9 @@ impl Cache {
             if metadata.mode() & 0o022 != 0 {
                 return Err(unusable("others may write to it".to_owned()));
             }
+            if metadata.uid() != rustix::process::geteuid().as_raw() {
+                return Err(unusable("it belongs to another user".to_owned()));
+            }
         }
         let bytes = crate::package::read_capped(file, path, MAX_SIZE)?;
         let Document { refreshed, files } =

@@ -43,14 +43,14 @@ impl Remote {
     }
 
     async fn fetch(&self, path: &str, limit: u64) -> sigstore_tuf::Result<Option<Vec<u8>>> {
-        let url = self.base.join(path).ok();
-        let url = url
-            .filter(|url| url.as_str().starts_with(self.base.as_str()))
-            .ok_or_else(|| wrong(format!("{path} is not a file of the repository")))?;
+        let url = self
+            .base
+            .join(path)
+            .map_err(|error| wrong(format!("{path} is no file of a repository: {error}")))?;
         let mut attempt = 1;
         loop {
             match self.fetch_once(&url, limit).await {
-                Err(error) if is_unreachable(&error) && attempt < MAX_ATTEMPTS => {
+                Err(error) if attempt < MAX_ATTEMPTS && unreachable_reason(&error).is_some() => {
                     tokio::time::sleep(retry::delay(attempt)).await;
                     attempt += 1;
                 }
@@ -98,12 +98,17 @@ impl Repository for Remote {
     }
 }
 
-/// Whether the repository could not be reached, rather than having answered something wrong.
-pub(super) fn is_unreachable(error: &sigstore_tuf::Error) -> bool {
-    matches!(
-        error,
-        sigstore_tuf::Error::Transport { source: Some(source), .. } if source.is::<Unreachable>()
-    )
+/// Why the repository could not be reached; nothing where it answered something wrong.
+pub(super) fn unreachable_reason(error: &sigstore_tuf::Error) -> Option<String> {
+    match error {
+        sigstore_tuf::Error::Transport {
+            source: Some(source),
+            ..
+        } => source
+            .downcast_ref()
+            .map(|Unreachable(reason)| reason.clone()),
+        _ => None,
+    }
 }
 
 fn unreachable(reason: String) -> sigstore_tuf::Error {

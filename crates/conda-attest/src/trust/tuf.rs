@@ -13,7 +13,7 @@ use url::Url;
 
 use super::cache::{self, Cache};
 use super::freshness::EMBEDDED_OF;
-use super::transport::{Remote, is_unreachable};
+use super::transport::{Remote, unreachable_reason};
 use super::{Freshness, Purpose, Trust, TrustOptions, list, read_capped, secure_url, unusable};
 use crate::error::with_causes;
 use crate::{Error, http};
@@ -132,17 +132,17 @@ impl Instance {
         };
         let material = match tokio::time::timeout(options.deadline, session).await {
             Ok(Ok(material)) => material,
-            Ok(Err(error)) if is_unreachable(&error) => {
-                return Ok(Err(Failure::Unreachable(with_causes(&error))));
-            }
             Ok(Err(error)) => {
+                if let Some(reason) = unreachable_reason(&error) {
+                    return Ok(Err(Failure::Unreachable(cep27::printable(&reason))));
+                }
                 return Ok(Err(Failure::Refused(cep27::printable(&with_causes(
                     &error,
                 )))));
             }
             Err(_) => {
                 let seconds = options.deadline.as_secs_f32();
-                let reason = format!("not done after {seconds} seconds");
+                let reason = format!("no answer, or too slow a one, within {seconds} seconds");
                 return Ok(Err(Failure::Unreachable(reason)));
             }
         };

@@ -709,7 +709,7 @@ async fn a_poisoned_copy_is_not_believed() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_copy_that_others_may_write_to_is_not_used() {
+async fn a_copy_that_others_may_have_written_is_not_used() {
     use std::os::unix::fs::PermissionsExt as _;
     let fixture = Fixture::used().await;
     for mode in [0o620, 0o602] {
@@ -717,6 +717,13 @@ async fn a_copy_that_others_may_write_to_is_not_used() {
         std::fs::set_permissions(fixture.copy(), permissions).unwrap();
         let error = fixture.offline().await.unwrap_err();
         assert!(error.to_string().contains("others may write"), "{error}");
+    }
+    fixture.load(Purpose::Sign).await.unwrap();
+    fixture.offline().await.unwrap();
+    // Only root can give a file away.
+    if std::os::unix::fs::chown(fixture.copy(), Some(12_345), None).is_ok() {
+        let error = fixture.offline().await.unwrap_err();
+        assert!(error.to_string().contains("another user"), "{error}");
     }
 }
 
