@@ -5,6 +5,8 @@
                    sigstore-python, cosign, sigstore-go and conda-sigstore; each refuses what was tampered with
   the other way    what cosign, sigstore-python and conda-sigstore sign verifies here, or is refused for the rule of
                    CEP-27 that it breaks
+  a private one    conda-release has the trust material of the instance from a TUF repository that python-tuf makes:
+                   refreshed, after a rotation of keys, expired, unreachable
   production       what the public instances signed verifies with no network at all, by the roots in the program; signing
                    with them then ends with an error that says why
 
@@ -33,6 +35,7 @@ import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +44,7 @@ import signers
 from real_sigstore import Sigstore
 from report import Report
 from signers import Instance
+from tuf_repository import TufRepository
 from verifiers import (
     PREDICATE_TYPE,
     Attempt,
@@ -56,7 +60,7 @@ from verifiers import (
 CHANNEL = "https://prefix.dev/acme"
 BATCH = 30
 # Exit statuses of conda-release.
-VERIFIED, VIOLATION, SIGNING_FAILED, UNVERIFIED = 0, 5, 6, 7
+VERIFIED, PREFLIGHT, VIOLATION, UNVERIFIED = 0, 3, 5, 7
 
 
 @dataclass(frozen=True)
@@ -324,6 +328,46 @@ def is_refused_for(result: Result, rules: tuple[int, ...]) -> bool:
     return failed == ["statement"] and [each["rule"] for each in attestation["violations"]] == [*rules]
 
 
+# --- A private instance ------------------------------------------------------------------------------------------------
+
+
+def check_tuf(programs: Programs, instance: Instance, scratch: Path, report: Report) -> None:
+    """Trust from a TUF repository, in good days and bad ones."""
+    folder = scratch / "tuf"
+    folder.mkdir()
+    package = conda_package.write(folder, "private")
+    environment = {**os.environ, **instance.environment, "XDG_CACHE_HOME": str(folder / "cache")}
+    policy = ["--identity", instance.identity, "--issuer", instance.issuer, "--channel", CHANNEL]
+    with TufRepository(folder / "repository", instance.trust.trusted_root, instance.signing_config) as repository:
+        trust = ["--trust", repository.url, "--tuf-root", repository.first_root, "--output-format", "json"]
+
+        def sign() -> Result:
+            return run(programs.conda_release, "sign", package, "--channel", CHANNEL, *trust, env=environment)
+
+        def verify(*options: str) -> Result:
+            return run(programs.conda_release, "verify", package, *policy, *trust, *options, env=environment)
+
+        def check(what: str, result: Result, status: int, told: str) -> None:
+            passed = result.returncode == status and told in result.stdout
+            report.check(f"a private instance: {what}", passed, f"{result.returncode}: {result.stdout}")
+
+        check("conda-release signs", sign(), VERIFIED, "")
+        check("conda-release verifies", verify(), VERIFIED, "")
+        for role in ("timestamp", "root", "targets", "root"):
+            repository.rotate(role)
+        check("signing after a rotation of keys", sign(), VERIFIED, "")
+        check("verifying offline, from the copy", verify("--offline"), VERIFIED, "from the cache")
+
+        repository.publish(timestamp_expires=datetime(2020, 1, 1, tzinfo=UTC))
+        check("signing by what has expired", sign(), PREFLIGHT, "trust_refused")
+        check("verifying by what has expired", verify(), PREFLIGHT, "trust_refused")
+        check("verifying offline meanwhile", verify("--offline"), VERIFIED, "from the cache")
+
+        repository.stop()
+        check("signing when it cannot be reached", sign(), PREFLIGHT, "trust_unavailable")
+        check("verifying when it cannot be reached", verify(), VERIFIED, "from the cache")
+
+
 # --- Production -------------------------------------------------------------------------------------------------------
 
 # Real attestations of a real package; where they are from is said beside them.
@@ -360,7 +404,7 @@ def check_production(programs: Programs, scratch: Path, report: Report) -> None:
         proxy = f"http://127.0.0.1:{silent.getsockname()[1]}"
         for what, environment in (("is not there", {}), ("does not answer", {"HTTPS_PROXY": proxy})):
             result = run(*sign, env={**os.environ, **environment})
-            refused = result.returncode == SIGNING_FAILED and TUF_HOST in result.stdout and not bundle(unsigned).exists()
+            refused = result.returncode == PREFLIGHT and TUF_HOST in result.stdout and not bundle(unsigned).exists()
             report.check(f"signing with an instance that {what} says so", refused, result.stdout)
 
 
@@ -399,6 +443,7 @@ def main() -> int:
                 *by_sigstore_python(instance, package, folder),
             ]
             check_foreign(programs, instance, trust, foreign, package, report)
+            check_tuf(programs, instance, folder, report)
         workspace = folder / "workspace"
         with sandbox(programs, workspace, "v1") as instance:
             (workspace / "conda-release.toml").touch()
