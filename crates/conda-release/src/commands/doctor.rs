@@ -85,6 +85,8 @@ enum Need {
     Rehearsal,
     /// A live release alone.
     Live,
+    /// No release, but some of those who make one.
+    Some,
 }
 
 /// The findings so far, and what they are judged by.
@@ -113,7 +115,7 @@ impl Findings {
         let state = match need {
             Need::Rehearsal => State::Missing,
             Need::Live if self.is_live => State::Missing,
-            Need::Live => State::NotNeeded,
+            Need::Live | Need::Some => State::NotNeeded,
         };
         self.all.push(Finding {
             check,

@@ -1,9 +1,13 @@
 //! Sigstore: trust, services, clock and identity.
 
+use std::time::Duration;
+
 use conda_attest::{
-    IdentitySource, ProcessEnvironment, Provider, Purpose, Search, TokenInput, Trust, TrustOptions,
-    TrustSource, find_identity,
+    IdentitySource, Probe, ProcessEnvironment, Provider, Purpose, Search, TokenInput, Trust,
+    TrustOptions, TrustSource, find_identity, probe,
 };
+use jiff::SignedDuration;
+use url::Url;
 
 use super::{Findings, Need};
 use crate::{
@@ -12,7 +16,7 @@ use crate::{
     error::Error,
     identity::is_rehearsed,
     person::AtTerminal,
-    printer::Printer,
+    printer::{Printer, duration},
 };
 
 /// What a live release would sign with.
@@ -34,6 +38,9 @@ impl Sought {
         let Some(trust) = self.trust(source, findings).await else {
             return;
         };
+        if !self.offline {
+            services(&trust, findings).await;
+        }
         self.identity(&trust, findings, printer).await;
     }
 
@@ -109,5 +116,89 @@ impl Sought {
             Ok(facts) => findings.ok("identity", of_token(&facts)),
             Err(error) => findings.error("identity", Need::Live, &error.into()),
         }
+    }
+}
+
+/// Whether every service answers, and whether this machine's clock is theirs.
+async fn services(trust: &Trust, findings: &mut Findings) {
+    let probes = match probe(trust).await {
+        Ok(probes) => probes,
+        Err(error) => return findings.error("services", Need::Live, &error.into()),
+    };
+    for Probe {
+        service,
+        url,
+        outcome,
+    } in probes
+    {
+        let (check, need) = match service {
+            "certificate authority" => ("certificate_authority", Need::Live),
+            "transparency log" => ("transparency_log", Need::Live),
+            "timestamp authority" => ("timestamp_authority", Need::Live),
+            // Only who logs in with a browser needs it.
+            _ => ("identity_provider", Need::Some),
+        };
+        match outcome {
+            Ok(answer) => {
+                let taken = duration(Duration::from_millis(answer.milliseconds));
+                findings.ok(check, format!("{url} answered in {taken}"));
+                if let Some(skew) = answer.clock_skew {
+                    clock(skew, &url, findings);
+                }
+            }
+            Err(error) => findings.error(check, need, &error.into()),
+        }
+    }
+}
+
+/// Half of what the shortest-lived tokens allow for.
+const SKEW: SignedDuration = SignedDuration::from_secs(30);
+
+fn clock(skew: SignedDuration, url: &Url, findings: &mut Findings) {
+    let off = skew.abs();
+    let direction = match skew.is_negative() {
+        true => "behind",
+        false => "ahead of",
+    };
+    let seconds = off.as_secs();
+    match off <= SKEW {
+        true if seconds == 0 => findings.ok("clock", format!("agrees with {url}")),
+        true => findings.ok("clock", format!("{seconds} s {direction} {url}")),
+        false => findings.missing(
+            "clock",
+            Need::Live,
+            format!(
+                "{seconds} s {direction} {url}: tokens and certificates would seem expired, or not yet valid"
+            ),
+            "set the clock, or have it set by NTP",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::doctor::State;
+
+    #[test]
+    fn a_clock_that_is_far_off_is_missing_and_says_which_way() {
+        let found = |seconds| {
+            let mut findings = Findings {
+                is_live: true,
+                all: Vec::new(),
+            };
+            let url = "https://tsa.example".parse().unwrap();
+            clock(SignedDuration::from_secs(seconds), &url, &mut findings);
+            let finding = findings.all.remove(0);
+            (finding.state, finding.message)
+        };
+        assert_eq!(found(0).0, State::Ok);
+        assert_eq!(found(-30).0, State::Ok);
+        let (state, message) = found(31);
+        assert_eq!(state, State::Missing);
+        assert!(message.starts_with("31 s ahead of https://tsa.example"));
+        let (state, message) = found(-600);
+        assert_eq!(state, State::Missing);
+        assert!(message.starts_with("600 s behind https://tsa.example"));
     }
 }
