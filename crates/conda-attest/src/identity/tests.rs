@@ -1,6 +1,7 @@
 //! Tokens and the look-up of variables; what runs programs or asks servers is in `tests/identity.rs`.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
@@ -155,6 +156,21 @@ fn nobody(environment: &dyn Environment) -> Search<'_> {
     }
 }
 
+/// The programs of the CI systems that have one.
+fn programs() -> tempfile::TempDir {
+    let programs = tempfile::TempDir::new().unwrap();
+    for program in ["buildkite-agent", "circleci"] {
+        let program = format!("{program}{}", std::env::consts::EXE_SUFFIX);
+        std::fs::write(programs.path().join(program), "").unwrap();
+    }
+    programs
+}
+
+fn path(programs: &tempfile::TempDir) -> String {
+    let path = std::env::join_paths([programs.path()]).unwrap();
+    path.into_string().unwrap()
+}
+
 const GITHUB: [(&str, &str); 3] = [
     ("GITHUB_ACTIONS", "true"),
     (
@@ -185,13 +201,8 @@ fn identities_are_looked_for_in_the_documented_order() {
     let issuer = url::Url::parse("https://issuer.example").unwrap();
     // Everything is there; what was found is taken away, again and again.
     let mut variables = environment(&GITHUB);
-    let programs = tempfile::TempDir::new().unwrap();
-    for program in ["buildkite-agent", "circleci"] {
-        let program = format!("{program}{}", std::env::consts::EXE_SUFFIX);
-        std::fs::write(programs.path().join(program), "").unwrap();
-    }
-    let path = std::env::join_paths([programs.path()]).unwrap();
-    variables.insert("PATH".to_owned(), path.into_string().unwrap());
+    let programs = programs();
+    variables.insert("PATH".to_owned(), path(&programs));
     for (name, value) in [
         ("SIGSTORE_ID_TOKEN", "token"),
         ("GITLAB_CI", "true"),
@@ -282,6 +293,7 @@ fn without_an_identity_every_place_is_named_with_what_is_missing() {
 
 #[test]
 fn a_github_job_without_the_permission_learns_the_lines_to_add() {
+    let programs = programs();
     for without in [
         "ACTIONS_ID_TOKEN_REQUEST_URL",
         "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
@@ -292,6 +304,7 @@ fn a_github_job_without_the_permission_learns_the_lines_to_add() {
             variables.extend(value.map(|value| (without.to_owned(), value.to_owned())));
             // Another system that would do is not taken: the job says where it runs.
             variables.insert("BUILDKITE".to_owned(), "true".to_owned());
+            variables.insert("PATH".to_owned(), path(&programs));
             let error = nobody(&variables).detect().unwrap_err();
             let state = if value.is_some() {
                 "is empty"
@@ -413,46 +426,49 @@ async fn an_endpoint_that_anybody_on_the_way_could_read_is_not_asked() {
     assert!(!error.to_string().contains("secret-word"));
 }
 
-#[tokio::test]
-async fn files_that_hold_no_token_are_refused() {
-    let dir = tempfile::TempDir::new().unwrap();
-    let path = dir.path().join("token");
-    let code = async |bytes: &[u8]| {
-        std::fs::write(&path, bytes).unwrap();
-        let input = TokenInput::File(path.clone());
-        let environment = environment(&[]);
-        let search = Search {
-            token: Some(&input),
-            ..nobody(&environment)
-        };
-        find(search)
-            .await
-            .map_or_else(|error| error.to_string(), |_| "found".to_owned())
-    };
-    assert_eq!(code(jwt(GOOD).as_bytes()).await, "found");
-    assert!(code(b"").await.contains("empty"));
-    // What PowerShell's `>` writes.
-    let utf16: Vec<u8> = jwt(GOOD)
-        .encode_utf16()
-        .flat_map(u16::to_le_bytes)
-        .collect();
-    assert!(
-        code(&[b"\xff\xfe", &utf16[..]].concat())
-            .await
-            .contains("ASCII")
-    );
-    assert!(
-        code(&vec![b'a'; 10 << 20])
-            .await
-            .contains("longer than 64 KiB")
-    );
-    std::fs::remove_file(&path).unwrap();
-    std::fs::create_dir(&path).unwrap();
-    let input = TokenInput::File(path.clone());
+/// What finding an identity says where this is the token file; nothing when it is good.
+async fn refusal_of_file(path: &Path) -> Option<Error> {
+    let input = TokenInput::File(path.to_owned());
     let environment = environment(&[]);
     let search = Search {
         token: Some(&input),
         ..nobody(&environment)
     };
-    assert_eq!(find(search).await.unwrap_err().code(), "io");
+    find(search).await.err()
+}
+
+#[tokio::test]
+async fn files_that_hold_no_good_token_are_refused() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let path = dir.path().join("token");
+    let refusal = async |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        let error = refusal_of_file(&path).await;
+        error.map_or_else(String::new, |error| error.to_string())
+    };
+    assert_eq!(refusal(jwt(GOOD).as_bytes()).await, "");
+    let old = jwt(&GOOD.replace("9999999999", "1000000000"));
+    let foreign = jwt(&GOOD.replace("sigstore", "other"));
+    // What PowerShell's `>` writes.
+    let utf16: Vec<u8> = jwt(GOOD)
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    let utf16 = [b"\xff\xfe", &utf16[..]].concat();
+    let huge = vec![b'a'; 10 << 20];
+    let bad: [(&[u8], &str); 5] = [
+        (b"", "empty"),
+        (old.as_bytes(), "expired"),
+        (foreign.as_bytes(), "audience"),
+        (&utf16, "ASCII"),
+        (&huge, "longer than 64 KiB"),
+    ];
+    for (bytes, expected) in bad {
+        let message = refusal(bytes).await;
+        assert!(message.contains(expected), "{message}");
+    }
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(refusal_of_file(&path).await.unwrap().code(), "io");
+    std::fs::create_dir(&path).unwrap();
+    assert_eq!(refusal_of_file(&path).await.unwrap().code(), "io");
 }

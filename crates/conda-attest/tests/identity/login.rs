@@ -1,12 +1,14 @@
 //! A person who logs in, through a browser here or elsewhere.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use axum::http::StatusCode;
 use conda_attest::{
     Error, IdentitySource as _, IdentityToken, Person, Provider as Source, Search, find_identity,
 };
+use futures::future::BoxFuture;
 use serde_json::json;
 use tokio::net::TcpStream;
 use url::Url;
@@ -20,13 +22,17 @@ struct Tester {
     /// No browser opens here: one on another machine shows the code.
     is_remote: bool,
     /// What else comes to the page that waits for the code, before the browser does.
-    stray: Option<fn(Url) -> Stray>,
+    stray: Option<Visitor>,
+    /// What that was answered.
+    answered: Arc<Mutex<Option<StatusCode>>>,
     /// What is typed instead of the code.
     types: Option<&'static str>,
     shown: Mutex<String>,
 }
 
-type Stray = futures::future::BoxFuture<'static, ()>;
+/// Somebody who comes to a page.
+type Visitor = fn(Url) -> Stray;
+type Stray = BoxFuture<'static, Option<StatusCode>>;
 
 #[async_trait]
 impl Person for Tester {
@@ -34,10 +40,11 @@ impl Person for Tester {
         if self.is_remote {
             return false;
         }
-        let (page, stray) = (url.clone(), self.stray);
+        let (page, stray, answered) = (url.clone(), self.stray, Arc::clone(&self.answered));
         tokio::spawn(async move {
             if let Some(stray) = stray {
-                stray(redirect_uri(&page)).await;
+                let answer = stray(redirect_uri(&page)).await;
+                *answered.lock().unwrap() = answer;
             }
             reqwest::get(page).await.unwrap();
         });
@@ -133,30 +140,24 @@ async fn without_a_browser_the_code_is_typed_in() {
 
 #[tokio::test]
 async fn whoever_else_comes_to_the_page_changes_nothing() {
-    let strays: [fn(Url) -> Stray; 5] = [
+    let strays: [(Visitor, Option<StatusCode>); 5] = [
         // A browser opens connections ahead, and may leave them unused.
-        |page| {
-            Box::pin(async move {
-                let address = (page.host_str().unwrap().to_owned(), page.port().unwrap());
-                let unused = TcpStream::connect(address).await.unwrap();
-                tokio::spawn(async move {
-                    let _kept_open = unused;
-                    std::future::pending::<()>().await;
-                });
-            })
-        },
-        |page| visit(page.join("/favicon.ico").unwrap(), 404),
-        |mut page| {
-            page.set_query(Some("code=stolen&state=guessed"));
-            visit(page, 400)
-        },
-        |mut page| {
-            page.set_query(Some("error=access_denied"));
-            visit(page, 400)
-        },
-        |page| visit(page, 400),
+        (open_and_wait, None),
+        (
+            |page| visit(page.join("/favicon.ico").unwrap()),
+            Some(StatusCode::NOT_FOUND),
+        ),
+        (
+            |page| visit_with(page, "code=stolen&state=guessed"),
+            Some(StatusCode::BAD_REQUEST),
+        ),
+        (
+            |page| visit_with(page, "error=access_denied"),
+            Some(StatusCode::BAD_REQUEST),
+        ),
+        (visit, Some(StatusCode::BAD_REQUEST)),
     ];
-    for stray in strays {
+    for (stray, expected) in strays {
         let provider = Provider::start(Faults::default()).await;
         let person = Tester {
             stray: Some(stray),
@@ -165,13 +166,28 @@ async fn whoever_else_comes_to_the_page_changes_nothing() {
         let token = log_in(&provider, &person).await.unwrap();
         assert_eq!(token.subject(), "tester@example.org");
         assert_eq!(provider.seen().violations, [""; 0]);
+        assert_eq!(*person.answered.lock().unwrap(), expected);
     }
 }
 
-fn visit(page: Url, status: u16) -> Stray {
+fn visit(page: Url) -> Stray {
+    Box::pin(async { Some(reqwest::get(page).await.unwrap().status()) })
+}
+
+fn visit_with(mut page: Url, query: &str) -> Stray {
+    page.set_query(Some(query));
+    visit(page)
+}
+
+fn open_and_wait(page: Url) -> Stray {
     Box::pin(async move {
-        let response = reqwest::get(page).await.unwrap();
-        assert_eq!(response.status(), status);
+        let address = (page.host_str().unwrap().to_owned(), page.port().unwrap());
+        let unused = TcpStream::connect(address).await.unwrap();
+        tokio::spawn(async move {
+            let _kept_open = unused;
+            std::future::pending::<()>().await;
+        });
+        None
     })
 }
 
