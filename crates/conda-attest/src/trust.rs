@@ -394,6 +394,27 @@ mod tests {
         assert_ne!(one.root_sha256(), staging.root_sha256());
     }
 
+    #[tokio::test]
+    async fn files_are_as_fresh_as_they_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("trusted_root.json");
+        let source = TrustSource::File {
+            path: path.clone(),
+            signing_config: None,
+        };
+        let options = TrustOptions {
+            audience: Some("acme".to_owned()),
+            ..TrustOptions::new(Purpose::Sign)
+        };
+        let error = Trust::load(&source, &options).await.unwrap_err();
+        assert_eq!(error.code(), "io");
+        std::fs::write(&path, sigstore_trust_root::SIGSTORE_PRODUCTION_TRUSTED_ROOT).unwrap();
+        let trust = Trust::load(&source, &options).await.unwrap();
+        assert_eq!(trust.freshness(), &Freshness::File);
+        assert_eq!(trust.audience(), "acme");
+        assert_eq!(trust.services().unwrap_err().code(), "no_signing_config");
+    }
+
     #[test]
     fn the_mark_of_a_sandbox_is_found_where_it_stands() {
         let plain =

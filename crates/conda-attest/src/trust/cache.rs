@@ -140,3 +140,31 @@ impl MetadataStore for Cache {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_repository_has_a_file_of_its_own() {
+        let folder = Path::new("cache");
+        let file = |url: &str| place(Some(folder), &url.parse().unwrap()).unwrap();
+        let ours = file("https://tuf.example/one");
+        assert_eq!(ours, file("https://tuf.example/one/"));
+        let name = ours.file_name().unwrap().to_str().unwrap();
+        assert!(name.starts_with("tuf.example-"), "{name}");
+        for other in [
+            "https://tuf.example/two",
+            "https://tuf.example",
+            "https://tuf.example:8443/one",
+            "http://tuf.example/one",
+            "https://[::1]/one",
+        ] {
+            let other = file(other);
+            assert_ne!(ours, other);
+            assert_eq!(other.parent(), Some(folder));
+        }
+        let long = format!("https://{}.example", ["a"; 60].join("."));
+        assert!(file(&long).file_name().unwrap().len() < 128);
+    }
+}

@@ -412,6 +412,15 @@ const WRONG: &[Change] = &[
         it.files()
     }),
     (
+        "a trusted root that trusts nobody, well signed",
+        "no certificate authority",
+        |it| {
+            let empty = r#"{"mediaType": "application/vnd.dev.sigstore.trustedroot.v0.2+json"}"#;
+            new_trusted_root(it, empty);
+            it.files()
+        },
+    ),
+    (
         "a trusted root that is none, well signed",
         "trusted_root.json",
         |it| {
@@ -554,6 +563,9 @@ async fn unreachable(files: &'static str, fault: Fault) {
     assert_eq!(trust.freshness().code(), "cached", "{context}");
     let why = trust.freshness().why().unwrap();
     assert!(why.contains("http://127.0.0.1"), "{context}: {why}");
+    if let Fault::Hang = fault {
+        assert!(why.contains("within 0.3 seconds"), "{context}: {why}");
+    }
 
     let error = fixture.load(Purpose::Sign).await.expect_err(&context);
     assert_eq!(error.code(), "trust_unavailable", "{context}");
@@ -831,6 +843,25 @@ async fn the_instances_that_the_program_knows_verify_without_network_and_cache()
         .await
         .unwrap_err();
     assert_eq!(error.code(), "no_signing_config");
+}
+
+#[tokio::test]
+async fn a_private_instance_is_called_by_its_address_and_has_an_audience_of_its_own() {
+    let fixture = Fixture::start().await;
+    let root = fixture.cache.path().join("root.json");
+    std::fs::write(&root, fixture.repository.bootstrap()).unwrap();
+    let source = TrustSource::Tuf {
+        url: fixture.server.url.clone(),
+        root,
+    };
+    let options = TrustOptions {
+        audience: Some("acme".to_owned()),
+        ..fixture.options(Purpose::Sign)
+    };
+    let trust = Trust::load(&source, &options).await.unwrap();
+    assert_eq!(trust.audience(), "acme");
+    assert_eq!(trust.name(), fixture.server.url.as_str());
+    assert!(!trust.is_github());
 }
 
 #[tokio::test]
