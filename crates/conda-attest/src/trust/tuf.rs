@@ -47,6 +47,14 @@ enum Failure {
     Unreachable(String),
     /// It answered, and wrongly: it may be an attacker, who must not be rewarded with an old copy.
     Refused(String),
+    /// It was not even asked.
+    Unasked(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Unasked(error)
+    }
 }
 
 impl Instance {
@@ -63,6 +71,14 @@ impl Instance {
 
     /// Somebody's own instance, with the root metadata they have from its owner.
     pub(super) fn custom(url: &Url, root: &std::path::Path) -> Result<Self, Error> {
+        let is_plain = url.username().is_empty() && url.password().is_none();
+        if !is_plain || url.query().is_some() || url.fragment().is_some() {
+            return Err(Error::TrustUnavailable {
+                trust: http::shown(url),
+                reason: "the address of a TUF repository has no credentials, query or fragment"
+                    .to_owned(),
+            });
+        }
         let bytes = read_capped(root)?;
         TrustedMetadataSet::from_root(&bytes)
             .map_err(|error| unusable(root, "TUF root", with_causes(&error)))?;
@@ -93,8 +109,9 @@ impl Instance {
                 Purpose::Sign => Err(self.stale(why)),
             };
         }
-        match self.refresh(options, now).await? {
+        match self.refresh(options, now).await {
             Ok(trust) => Ok(trust),
+            Err(Failure::Unasked(error)) => Err(error),
             Err(Failure::Refused(reason)) => Err(Error::TrustRefused {
                 trust: self.name.clone(),
                 url: http::shown(&self.url),
@@ -111,16 +128,12 @@ impl Instance {
     }
 
     /// Asks the repository; what it says is kept for the days when it cannot be asked.
-    async fn refresh(
-        &self,
-        options: &TrustOptions,
-        now: Timestamp,
-    ) -> Result<Result<Trust, Failure>, Error> {
+    async fn refresh(&self, options: &TrustOptions, now: Timestamp) -> Result<Trust, Failure> {
         let place = cache::place(options.cache.as_deref(), &self.url);
         let cache = match read(place.clone()).await {
             Ok(cache) => cache.unwrap_or_default(),
             Err(error) => {
-                tracing::warn!("{error}; it is made anew");
+                tracing::warn!("{}; it is made anew", with_causes(&error));
                 Cache::default()
             }
         };
@@ -130,34 +143,28 @@ impl Instance {
             let mut updater = Updater::new(remote, &self.root)?.with_store(Arc::clone(&cache));
             self.session(&mut updater, now).await
         };
-        let material = match tokio::time::timeout(options.deadline, session).await {
-            Ok(Ok(material)) => material,
-            Ok(Err(error)) => {
-                if let Some(reason) = unreachable_reason(&error) {
-                    return Ok(Err(Failure::Unreachable(cep27::printable(&reason))));
-                }
-                return Ok(Err(Failure::Refused(cep27::printable(&with_causes(
-                    &error,
-                )))));
-            }
-            Err(_) => {
-                let seconds = options.deadline.as_secs_f32();
-                let reason = format!("no answer, or too slow a one, within {seconds} seconds");
-                return Ok(Err(Failure::Unreachable(reason)));
-            }
-        };
-        let trust = match self.trust(&material, Freshness::Refreshed) {
-            Ok(trust) => trust,
-            Err(reason) => return Ok(Err(Failure::Refused(reason))),
-        };
+        let seconds = options.deadline.as_secs_f32();
+        let material = tokio::time::timeout(options.deadline, session)
+            .await
+            .map_err(|_| format!("no answer, or too slow a one, within {seconds} seconds"))
+            .map_err(Failure::Unreachable)?
+            .map_err(|error| match unreachable_reason(&error) {
+                Some(reason) => Failure::Unreachable(cep27::printable(&reason)),
+                None => Failure::Refused(cep27::printable(&with_causes(&error))),
+            })?;
+        let trust = self
+            .trust(&material, Freshness::Refreshed)
+            .map_err(Failure::Refused)?;
         if let Some(place) = place {
-            let written = spawn_blocking(move || cache.write(&place, now)).await?;
+            let written = spawn_blocking(move || cache.write(&place, now))
+                .await
+                .map_err(Error::Task)?;
             // A machine whose disk cannot be written to can still verify and sign.
             if let Err(error) = written {
                 tracing::warn!("the trust material is not kept: {}", with_causes(&error));
             }
         }
-        Ok(Ok(trust))
+        Ok(trust)
     }
 
     /// The copy of an earlier run, or that in this program.

@@ -467,8 +467,6 @@ fn alter_target(
     repository.files().into_iter().filter_map(altered).collect()
 }
 
-/// DESIGN, Security rules, "Trust material": never the cache or the embedded copy after a
-/// verification error.
 #[tokio::test]
 async fn what_does_not_verify_is_an_error_and_no_copy_takes_its_place() {
     for &(what, reason, change) in WRONG {
@@ -885,4 +883,11 @@ async fn a_repository_begins_with_a_root_and_a_safe_address() {
     assert_eq!(load("https://tuf.example").await, "trust");
     std::fs::write(&root, forged.bootstrap()).unwrap();
     assert_eq!(load("http://tuf.example").await, "insecure_url");
+    for address in [
+        "https://me:word@tuf.example",
+        "https://tuf.example/?token=word",
+        "https://tuf.example/#word",
+    ] {
+        assert_eq!(load(address).await, "trust_unavailable", "{address}");
+    }
 }
