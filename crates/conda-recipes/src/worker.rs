@@ -28,7 +28,7 @@ use thiserror::Error;
 
 use crate::{BuildEvent, BuildRequest, Error, Failure, PlanRequest};
 
-pub use environment::WorkerEnvironment;
+pub use environment::{WorkerEnvironment, is_credential};
 pub use family::{end_leftovers, guard_parent};
 pub use parent::Worker;
 pub use serve::serve;

@@ -33,6 +33,7 @@ mod release;
 mod shown;
 mod source;
 mod table;
+mod tool;
 mod workspace;
 
 use std::{ffi::OsString, path::Path, process::ExitCode};

@@ -1,12 +1,11 @@
 //! Where the recipes come from: the repository, its commit, and its time.
 
-use std::{
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::path::Path;
 
 use release_manifest::Source;
 use url::Url;
+
+use crate::tool::tool;
 
 /// What git says of a folder.
 #[derive(Clone, Debug, Default)]
@@ -52,14 +51,12 @@ impl Checkout {
 
 /// The trimmed output of a git command that succeeded.
 fn git(root: &Path, args: &[&str]) -> Option<String> {
-    let output = Command::new("git")
+    let output = tool("git")
         .arg("-C")
         .arg(root)
         .args(args)
         // A read must not write: a refreshed index would race with the user's own git.
         .env("GIT_OPTIONAL_LOCKS", "0")
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
         .output()
         .ok()?;
     let text = String::from_utf8(output.stdout).ok()?;

@@ -84,11 +84,25 @@ pub(crate) async fn read_stdin() -> Result<IdentityToken, Error> {
 
 async fn read_file(path: PathBuf) -> Result<(IdentityToken, bool), Error> {
     spawn_blocking(move || {
-        let file = File::open(&path).map_err(Error::io("read", &path))?;
+        let file = File::open(&path).map_err(|error| match looks_like_a_token(&path) {
+            // Other clients take the token itself there. An error must not repeat it.
+            true => Error::Token {
+                provider: Provider::File,
+                reason: "expected the name of a file that has the token, found the token"
+                    .to_owned(),
+            },
+            false => Error::io("read", &path)(error),
+        })?;
         let is_regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
         Ok((read(file, &path, Provider::File)?, is_regular))
     })
     .await?
+}
+
+/// Whether a path is no path: a token begins with the base64 of `{"`.
+fn looks_like_a_token(path: &Path) -> bool {
+    let text = path.to_string_lossy();
+    text.trim_start().starts_with("eyJ") && text.contains('.')
 }
 
 fn read(from: impl Read, path: &Path, provider: Provider) -> Result<IdentityToken, Error> {

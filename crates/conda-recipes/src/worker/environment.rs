@@ -222,17 +222,24 @@ fn allowed(name: &OsStr) -> bool {
             .any(|prefix| name.starts_with(prefix))
 }
 
+/// Whether a variable, by its name, may be one of those who identify and pay: no process that we
+/// start for other ends than theirs needs it.
+#[must_use]
+pub fn is_credential(name: &str) -> bool {
+    let upper = name.to_ascii_uppercase();
+    FORBIDDEN_PREFIXES
+        .iter()
+        .any(|prefix| upper.starts_with(prefix))
+        || upper.split('_').any(|word| FORBIDDEN_WORDS.contains(&word))
+}
+
 fn forbidden(name: &str) -> Option<&'static str> {
     let upper = name.to_ascii_uppercase();
     if name.is_empty() || name.contains(['=', '\0']) {
         Some("that is no name of a variable")
     } else if ["HOME", "USERPROFILE"].contains(&upper.as_str()) {
         Some("the worker has a home of its own")
-    } else if FORBIDDEN_PREFIXES
-        .iter()
-        .any(|prefix| upper.starts_with(prefix))
-        || upper.split('_').any(|word| FORBIDDEN_WORDS.contains(&word))
-    {
+    } else if is_credential(name) {
         Some("identities and credentials never reach a recipe")
     } else {
         None

@@ -3,11 +3,10 @@
 use std::{
     net::{Ipv4Addr, TcpListener},
     path::Path,
-    process::{Command, Stdio},
 };
 
 use super::{Findings, Need};
-use crate::{printer::size, workspace::Workspace};
+use crate::{printer::size, tool::tool, workspace::Workspace};
 
 /// What a release of a few packages writes at most before somebody would look at the disk anyway.
 const SPACE: u64 = 1 << 30;
@@ -76,13 +75,8 @@ fn tools(workspace: &Workspace, findings: &mut Findings) {
 }
 
 /// The first line of what a tool says of itself.
-fn version(tool: &str) -> Option<String> {
-    let output = Command::new(tool)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
+fn version(name: &str) -> Option<String> {
+    let output = tool(name).arg("--version").output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     let line = text.lines().next()?;
     output.status.success().then(|| line.trim().to_owned())
