@@ -75,16 +75,23 @@ pub fn read_bundle(path: &Path) -> Result<Vec<u8>, Error> {
     crate::package::read_capped(crate::package::open(path)?, path, MAX_FILE as u64)
 }
 
-/// A bundle of the one shape that is judged: a DSSE envelope around an in-toto statement, signed
-/// with a certificate.
+/// A bundle that was signed with a certificate: for an attestation, a DSSE envelope around an
+/// in-toto statement.
 pub(crate) struct Parsed {
     pub(crate) bundle: Bundle,
     pub(crate) certificate: CertificateInfo,
 }
 
 impl Parsed {
-    /// Reads a bundle strictly: no duplicate keys, no trailing data, nothing in excess.
+    /// Reads an attestation strictly: no duplicate keys, no trailing data, nothing in excess.
     pub(crate) fn from_json(json: &[u8]) -> Result<Self, Refusal> {
+        let parsed = Self::any(json)?;
+        parsed.require_statement()?;
+        Ok(parsed)
+    }
+
+    /// Reads a bundle as strictly, also one with a bare signature over a file.
+    pub(crate) fn any(json: &[u8]) -> Result<Self, Refusal> {
         let refuse = |message: String| Refusal::new("malformed", message);
         if json.len() > MAX_BUNDLE {
             return Err(refuse(format!("larger than {MAX_BUNDLE} bytes")));
@@ -129,7 +136,21 @@ impl Parsed {
                 )));
             }
         }
-        let envelope = envelope(&bundle)
+        let leaf = bundle
+            .signing_certificate()
+            .ok_or_else(|| refuse("there is no certificate".to_owned()))?;
+        let certificate = parse_certificate_info(leaf)
+            .map_err(|error| Refusal::new("malformed_certificate", error.to_string()))?;
+        Ok(Self {
+            certificate,
+            bundle,
+        })
+    }
+
+    fn require_statement(&self) -> Result<(), Refusal> {
+        let refuse = |message: String| Refusal::new("malformed", message);
+        let envelope = self
+            .envelope()
             .ok_or_else(|| refuse("expected a DSSE envelope, found a bare signature".to_owned()))?;
         if envelope.payload_type != cep27::DSSE_PAYLOAD_TYPE {
             return Err(refuse(format!(
@@ -144,15 +165,7 @@ impl Parsed {
                 "the signature has a key id beside its certificate".to_owned(),
             ));
         }
-        let leaf = bundle
-            .signing_certificate()
-            .ok_or_else(|| refuse("there is no certificate".to_owned()))?;
-        let certificate = parse_certificate_info(leaf)
-            .map_err(|error| Refusal::new("malformed_certificate", error.to_string()))?;
-        Ok(Self {
-            certificate,
-            bundle,
-        })
+        Ok(())
     }
 
     /// The statement as it was signed.

@@ -9,6 +9,7 @@
 //! package and channel, and the strictness about everything in a bundle that nobody signed.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod artifact;
 mod bundle;
 mod bundle_shape;
 mod certificate;
@@ -35,6 +36,7 @@ mod verdict;
 mod verify;
 mod write;
 
+pub use artifact::{Refused, sign_statement};
 pub use bundle::{bundles_in, read_bundle};
 pub use error::Error;
 pub use identity::{

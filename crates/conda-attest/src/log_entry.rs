@@ -22,13 +22,16 @@ pub(crate) fn check(
     let Some(checkpoint) = proof.checkpoint.checkpoint() else {
         return refuse("no_checkpoint", "an inclusion proof has no checkpoint");
     };
-    if !matches!(
-        entry.kind_version,
-        KindVersion::DsseV001 | KindVersion::IntotoV002 | KindVersion::HashedRekordV002
-    ) {
+    let is_for_content = match entry.kind_version {
+        KindVersion::DsseV001 | KindVersion::IntotoV002 => envelope.is_some(),
+        KindVersion::HashedRekordV002 => true,
+        KindVersion::HashedRekordV001 => envelope.is_none(),
+        _ => false,
+    };
+    if !is_for_content {
         return refuse(
             "entry_kind",
-            "the kind of a log entry is not one for statements",
+            "the kind of a log entry is not one for what was signed",
         );
     }
     let log_id = entry.log_id.key_id.as_bytes();

@@ -1,6 +1,6 @@
 //! Judging attestations by one trusted root.
 
-use cep27::Expected;
+use cep27::{Expected, Sha256};
 use release_manifest::{Source, Timestamp};
 use sigstore_crypto::CertificateInfo;
 use sigstore_types::Sha256Hash;
@@ -57,6 +57,12 @@ impl Verifier {
         self
     }
 
+    /// The library's own verifier with the same trust, for bundles that are no attestations.
+    #[must_use]
+    pub fn library(&self) -> &sigstore_verify::Verifier {
+        &self.inner
+    }
+
     /// Judges one bundle for one package.
     ///
     /// Without `channel` the attested channel is not compared with anything. Every check that can
@@ -106,7 +112,7 @@ impl Verifier {
         let material = parsed_ok.zip(contents.ok());
         let predicate =
             parsed_ok.map_or(Predicate::Other, |parsed| Predicate::of(parsed.statement()));
-        let proof = material.map(|(parsed, contents)| self.prove(parsed, contents));
+        let proof = material.map(|(parsed, contents)| self.prove(parsed, contents.sha256));
         let proved = proof.as_ref().and_then(|proof| proof.as_ref().ok());
         // Claims of a certificate that is not proved to be genuine are not worth a comparison.
         let certificate = proved.map(|proved| proved.certificate);
@@ -178,7 +184,7 @@ impl Verifier {
     }
 
     /// What a proved bundle says of its making.
-    fn evidence(
+    pub(crate) fn evidence(
         &self,
         parsed: &Parsed,
         proved: &Proved<'_>,
@@ -204,12 +210,12 @@ impl Verifier {
         }
     }
 
-    /// Whether a genuine certificate signed and logged this statement about this package, while it
+    /// Whether a genuine certificate signed and logged this statement about this artifact, while it
     /// was valid.
-    fn prove<'a>(
+    pub(crate) fn prove<'a>(
         &self,
         parsed: &'a Parsed,
-        contents: &Contents,
+        sha256: Sha256,
     ) -> Result<Proved<'a>, (CheckName, Refusal)> {
         let logged = !parsed.is_github();
         if logged {
@@ -227,7 +233,7 @@ impl Verifier {
             true => VerificationPolicy::any_identity(),
             false => unlogged(),
         };
-        let digest = Sha256Hash::from(*contents.sha256.as_bytes());
+        let digest = Sha256Hash::from(*sha256.as_bytes());
         let proof = self
             .inner
             .verify(digest, &parsed.bundle, &policy)
@@ -268,8 +274,8 @@ fn unlogged() -> VerificationPolicy {
 }
 
 /// A certificate that is genuine, and when it signed.
-struct Proved<'a> {
-    certificate: &'a CertificateInfo,
+pub(crate) struct Proved<'a> {
+    pub(crate) certificate: &'a CertificateInfo,
     signed_at: Timestamp,
     logged: bool,
 }
