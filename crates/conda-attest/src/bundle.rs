@@ -209,8 +209,7 @@ impl Parsed {
             })
     }
 
-    /// What sigstore-verify leaves open about the log: it is content with *one* proved entry, and
-    /// ignores the fields that a Rekor v2 entry repeats or does not need.
+    /// What sigstore-verify leaves open about the log: each entry has to be proved.
     pub(crate) fn check_log(&self, root: &TrustedRoot) -> Result<(), Refusal> {
         if self.log_entries().is_empty() {
             return Err(Refusal::new(
@@ -221,6 +220,13 @@ impl Parsed {
         self.log_entries()
             .iter()
             .try_for_each(|entry| log_entry::check(entry, self.envelope(), root))
+    }
+
+    /// The hashes of the envelope in the log, which sigstore-verify does not look at.
+    pub(crate) fn check_envelope_hashes(&self) -> Result<(), Refusal> {
+        self.log_entries()
+            .iter()
+            .try_for_each(|entry| log_entry::check_envelope_hash(entry, self.envelope()))
     }
 }
 

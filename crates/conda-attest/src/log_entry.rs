@@ -84,17 +84,17 @@ pub(crate) fn check(
             );
         }
     }
-    if entry.kind_version == KindVersion::DsseV001 {
-        check_envelope_hash(entry, envelope)?;
-    }
     Ok(())
 }
 
-/// The hash of the envelope in a `dsse/0.0.1` entry, which sigstore-verify does not look at.
-fn check_envelope_hash(
+/// Whether an entry, where it has one (`dsse/0.0.1`), has the hash of this envelope.
+pub(crate) fn check_envelope_hash(
     entry: &TransparencyLogEntry,
     envelope: Option<&DsseEnvelope>,
 ) -> Result<(), Refusal> {
+    if entry.kind_version != KindVersion::DsseV001 {
+        return Ok(());
+    }
     let body = RekorEntryBody::parse(&entry.canonicalized_body, entry.kind_version)
         .map_err(|error| Refusal::new("log_entry", error.to_string()))?;
     let is_known = match (&body, envelope) {

@@ -113,9 +113,11 @@ impl Verifier {
         let predicate =
             parsed_ok.map_or(Predicate::Other, |parsed| Predicate::of(parsed.statement()));
         let proof = material.map(|(parsed, contents)| self.prove(parsed, contents.sha256));
-        let proved = proof.as_ref().and_then(|proof| proof.as_ref().ok());
         // Claims of a certificate that is not proved to be genuine are not worth a comparison.
-        let certificate = proved.map(|proved| proved.certificate);
+        let certificate = match &proof {
+            Some(Ok(proved)) => Some(proved.certificate),
+            _ => None,
+        };
         let statement = material.map(|(parsed, contents)| match predicate {
             Predicate::Provenance => {
                 let (file, sha256) = (&package.file, contents.sha256);
@@ -136,6 +138,17 @@ impl Verifier {
             }
         });
 
+        // Where the statement is good, it is a log entry that is about something else.
+        let proof = proof.map(|proof| {
+            proof.map_err(|(blamed, refusal)| match (blamed, &statement) {
+                (CheckName::Statement, Some(Ok(_))) => {
+                    let refusal = Refusal::new("entry_mismatch", refusal.message);
+                    (CheckName::Log, refusal)
+                }
+                _ => (blamed, refusal),
+            })
+        });
+        let proved = proof.as_ref().and_then(|proof| proof.as_ref().ok());
         // The library stops at its first error: what else it would have found is not known.
         let by_library = |check| match &proof {
             Some(Ok(_)) => Some(Ok(())),
@@ -238,6 +251,9 @@ impl Verifier {
             .inner
             .verify(digest, &parsed.bundle, &policy)
             .map_err(|error| blame(&error))?;
+        parsed
+            .check_envelope_hashes()
+            .map_err(|refusal| (CheckName::Log, refusal))?;
         // The policy above asks for all of it; this holds against a change of the library's mind.
         let in_logs = proof.sct_verified() && proof.tlog_verified();
         let complete = proof.certificate_verified() && (in_logs || !logged);
@@ -330,7 +346,11 @@ fn blame(error: &Sigstore) -> (CheckName, Refusal) {
             },
         ),
         Sigstore::ArtifactMismatch(_) => (CheckName::Statement, "artifact_mismatch"),
-        // All else is about the shape of the bundle, or the key and the signature in it.
+        // The shape of the bundle is known to be right: it is what it holds.
+        Sigstore::InvalidBundle(_) | Sigstore::UnsupportedBundle(_) => {
+            (CheckName::Statement, "unusable_statement")
+        }
+        // All else is about the key and the signature.
         _ => (CheckName::Signature, "invalid_signature"),
     };
     (check, Refusal::new(reason, error.to_string()))
