@@ -13,6 +13,9 @@ pub const GITHUB_ISSUER: &str = "https://token.actions.githubusercontent.com";
 #[derive(Clone, Debug)]
 pub enum Policy {
     /// One identity, or those of a pattern, as vouched for by exactly this issuer.
+    ///
+    /// That of a reusable workflow is the same for everybody who calls it: then name the
+    /// repository, too, in [`Github`].
     Identity {
         /// The subject alternative name of the certificate.
         identity: Matcher,

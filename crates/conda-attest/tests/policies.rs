@@ -280,6 +280,34 @@ async fn a_reusable_workflow_does_not_speak_for_those_who_call_it() {
         .await;
 }
 
+/// An identity alone cannot tell who called a reusable workflow; the repository beside it can.
+#[tokio::test]
+async fn everything_that_is_given_has_to_hold() {
+    let mut certified = Certified::start().await;
+    let identity = format!("https://github.com/{SIGNER}");
+    let policy = github(Github {
+        identity: Some(Matcher::Exact(identity.clone())),
+        environment: text("release"),
+        ..repo("acme/pkgs")
+    });
+    let good = calling("https://github.com/acme/pkgs");
+    let foreign = calling("https://github.com/evil/pkgs");
+    assert_eq!(certified.ask(&foreign, &exactly(&identity)).await, None);
+    let untested = Claims {
+        environment: text("test"),
+        ..good.clone()
+    };
+    for (claim, bad) in [
+        ("repository", foreign),
+        ("environment", untested),
+        ("identity", acme()),
+    ] {
+        certified
+            .tell_apart(policy.clone(), claim, good.clone(), &[bad])
+            .await;
+    }
+}
+
 #[tokio::test]
 async fn the_workflow_that_was_started_is_the_one_named() {
     let mut certified = Certified::start().await;

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{SECRET, jwt};
+use crate::{SECRET, jwt_of};
 
 /// Where the process of a case writes what it found.
 const REPORT: &str = "IDENTITY_TEST_REPORT";
@@ -49,6 +49,16 @@ struct Refusal {
     code: String,
     message: String,
     help: Option<String>,
+}
+
+/// An unsigned token that is valid for an hour.
+fn jwt(subject: &str, audience: &str) -> String {
+    jwt_of(&json!({
+        "iss": "https://issuer.example",
+        "sub": subject,
+        "aud": audience,
+        "exp": jiff::Timestamp::now().as_second() + 3600,
+    }))
 }
 
 /// The process of a case.

@@ -7,21 +7,12 @@ mod login;
 mod provider;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// What no output may ever contain: the signature of every token made here.
 const SECRET: &str = "marked-secret-of-a-token";
 
-/// An unsigned token that is valid for an hour.
-fn jwt(subject: &str, audience: &str) -> String {
-    jwt_of(&json!({
-        "iss": "https://issuer.example",
-        "sub": subject,
-        "aud": audience,
-        "exp": jiff::Timestamp::now().as_second() + 3600,
-    }))
-}
-
+/// An unsigned token.
 fn jwt_of(claims: &Value) -> String {
     let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
     format!(
