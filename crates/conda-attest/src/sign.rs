@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use cep27::{Sha256, Statement, TargetChannel};
@@ -20,8 +20,8 @@ use crate::services::Services;
 use crate::verdict::{Outcome, Predicate};
 use crate::verify::CERTIFICATE_EXPIRED;
 use crate::{
-    BuildDefinition, Error, Event, Evidence, IdentitySource, Package, PackageFile, Policy,
-    Reporter, Trust, Verdict, Verifier, provenance, write,
+    BuildDefinition, Error, Event, Evidence, IdentitySource, IdentityToken, Package, PackageFile,
+    Policy, Reporter, Trust, Verdict, Verifier, provenance, write,
 };
 
 /// How a batch is signed.
@@ -151,6 +151,7 @@ pub async fn sign(
         reporter,
         deadline: Deadline::after(options.deadline),
         certificate: Mutex::new(None),
+        signer: OnceLock::new(),
     };
     let first = batch.request_certificate().await?;
     *batch.certificate.lock().await = Some(Ok(Arc::new(first)));
@@ -187,6 +188,8 @@ struct Batch<'a> {
     deadline: Deadline,
     /// The certificate in use, or why there will be none any more.
     certificate: Mutex<Option<Result<Arc<Certificate>, Arc<Error>>>>,
+    /// Identity and issuer of the first certificate.
+    signer: OnceLock<(String, String)>,
 }
 
 /// What a statement is about.
@@ -241,7 +244,9 @@ impl Batch<'_> {
             provenance,
         }: &ToSign,
     ) -> Result<Signed, Error> {
-        if let Some(Err(refused)) = &*self.certificate.lock().await {
+        if let Ok(current) = self.certificate.try_lock()
+            && let Some(Err(refused)) = &*current
+        {
             // Nothing can be signed any more: no need to read the package.
             return Err(Error::NoCertificate(Arc::clone(refused)));
         }
@@ -414,18 +419,51 @@ impl Batch<'_> {
     }
 
     async fn request_certificate(&self) -> Result<Certificate, Error> {
-        let token = self.identity.token().await?;
-        token.check(self.audience)?;
-        self.reporter.report(Event::Identity(token.facts()));
+        let token = self.token().await?;
         let source = &self.options.source;
-        let certificate =
-            Certificate::request(&self.services, &token, source, &self.retry()).await?;
+        let request = async |token: &IdentityToken| {
+            Certificate::request(&self.services, token, source, &self.retry()).await
+        };
+        let certificate = match request(&token).await {
+            // It ended while requests were repeated.
+            Err(_) if token.is_expired() => request(&self.token().await?).await?,
+            result => result?,
+        };
+        self.check_signer(&certificate)?;
         self.reporter.report(Event::Certificate {
             identity: certificate.identity().to_owned(),
             issuer: certificate.issuer().to_owned(),
             not_after: certificate.not_after(),
         });
         Ok(certificate)
+    }
+
+    async fn token(&self) -> Result<IdentityToken, Error> {
+        let token = self.identity.token().await?;
+        token.check(self.audience)?;
+        self.reporter.report(Event::Identity(token.facts()));
+        Ok(token)
+    }
+
+    /// All of a batch is signed by one: the owner of the first certificate.
+    fn check_signer(&self, certificate: &Certificate) -> Result<(), Error> {
+        let signer = self
+            .signer
+            .get_or_init(|| (certificate.identity().into(), certificate.issuer().into()));
+        let (identity, issuer) = signer;
+        for (claim, expected, found) in [
+            ("identity", identity, certificate.identity()),
+            ("issuer", issuer, certificate.issuer()),
+        ] {
+            if expected != found {
+                return Err(Error::Certificate {
+                    claim,
+                    expected: cep27::printable(expected),
+                    found: cep27::printable(found),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// The patience of the batch.

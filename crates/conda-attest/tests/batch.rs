@@ -4,19 +4,19 @@
 mod support;
 
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use axum::routing::{get, post};
 use conda_attest::{
-    Event, Policy, ProcessEnvironment, Provider, Reporter, Search, SignOptions, TokenInput,
-    Verifier, find_identity, sign,
+    Error, Event, IdentitySource, IdentityToken, Policy, ProcessEnvironment, Provider, Reporter,
+    Search, SignOptions, TokenInput, Verifier, find_identity, sign,
 };
 use sigstore_sandbox::{
-    Capacity, FaultKind, Latency, Options, RekorVersions, Sandbox, Service, Weather,
+    Capacity, Claims, FaultKind, Latency, Options, RekorVersions, Sandbox, Service, Weather,
 };
 use support::{
     CHANNEL, Fixture, Log, Results, bundles, codes, listed, options, package, serve, sha256,
@@ -498,6 +498,54 @@ async fn so_many_packages_at_a_time_and_no_more(rekor: RekorVersions) {
         .unwrap();
     assert_eq!(codes(&results), ["signed"; 3 * LIMIT]);
     assert_eq!(most.load(Ordering::SeqCst), LIMIT);
+}
+
+#[tokio::test]
+async fn a_token_that_ends_while_the_authority_is_asked_is_replaced() {
+    let late = FaultKind::Delay(Duration::from_millis(1500));
+    let fixture = Fixture::with(Options {
+        token_lifetime: Duration::from_secs(1),
+        faults: listed(&[(Service::Fulcio, 1, late)]),
+        ..Options::default()
+    })
+    .await;
+    let results = fixture.sign(fixture.packages(1)).await;
+    check(&fixture, &results);
+    assert_eq!(fixture.sandbox.requests(Service::Oidc), 2);
+    assert_eq!(fixture.sandbox.requests(Service::Fulcio), 2);
+}
+
+/// Gives tokens of one owner first and of another after.
+struct Changing(Mutex<Vec<IdentityToken>>);
+
+#[async_trait::async_trait]
+impl IdentitySource for Changing {
+    async fn token(&self) -> Result<IdentityToken, Error> {
+        Ok(self.0.lock().unwrap().pop().unwrap())
+    }
+}
+
+#[tokio::test]
+async fn a_batch_is_signed_by_one_identity_alone() {
+    let plain = FaultKind::Delay(Duration::ZERO);
+    let fixture = Fixture::with(second_certificate_is(RekorVersions::V2, plain)).await;
+    let token = |claims| {
+        let hour = Duration::from_secs(3600);
+        let token = fixture
+            .sandbox
+            .token_with(sigstore_sandbox::AUDIENCE, hour, claims);
+        IdentityToken::from_jwt(&token.unwrap(), Provider::File).unwrap()
+    };
+    let other = token(Claims::github_actions());
+    let identity = Changing(Mutex::new(vec![other, token(Claims::default())]));
+    let packages = fixture.packages(3);
+    let results = sign(&fixture.trust, &identity, packages, &one_by_one(), &())
+        .await
+        .unwrap();
+    let refused = "no_certificate";
+    assert_eq!(codes(&results), ["signed", refused, refused]);
+    assert_eq!(fixture.sandbox.requests(Service::Fulcio), 2);
+    assert_eq!(fixture.sandbox.requests(Service::Rekor), 1);
 }
 
 /// A conflict may name an entry of somebody else, or nothing that could be asked for.
