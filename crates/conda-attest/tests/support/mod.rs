@@ -182,6 +182,18 @@ pub(crate) fn bundles(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
+/// The memory of this process in bytes.
+#[cfg(target_os = "linux")]
+pub(crate) fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap();
+    let kilobytes: usize = line.trim().strip_suffix(" kB").unwrap().parse().unwrap();
+    kilobytes << 10
+}
+
 /// Keeps every event.
 #[derive(Default)]
 pub(crate) struct Log(Mutex<Vec<Event>>);
