@@ -125,7 +125,13 @@ impl Workspace {
                     "{key} in {folder}"
                 );
             }
-            let bundle = fs::read(attestation.bundle.under(&self.rehearsal(""))).unwrap();
+            let provenance = attestation.provenance.as_ref();
+            let bundles: Vec<_> = [&attestation.bundle]
+                .into_iter()
+                .chain(provenance.map(|provenance| &provenance.bundle))
+                .map(|bundle| fs::read(bundle.under(&self.rehearsal(""))).unwrap())
+                .collect();
+            let bundles: Vec<_> = bundles.iter().map(|bundle| bundle.trim_ascii()).collect();
             let sidecar = package.published.as_ref().unwrap().sidecar_sha256.unwrap();
             let name = package.file.as_str();
             let names = [format!("{name}.sigs"), format!("{name}.sigs.{sidecar}")];
@@ -135,7 +141,7 @@ impl Workspace {
                 let text = fs::read(file).unwrap();
                 assert_eq!(
                     text,
-                    [b"[", bundle.as_slice().trim_ascii(), b"]"].concat(),
+                    [b"[", &bundles.join(&b","[..])[..], b"]"].concat(),
                     "{name}"
                 );
             }

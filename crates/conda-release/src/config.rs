@@ -180,12 +180,7 @@ impl Config {
 
     /// The first key that is set and that nothing would come of: silence would be a pretence.
     fn without_effect(&self) -> Option<&'static str> {
-        let Self {
-            build,
-            sign,
-            publish,
-            ..
-        } = self;
+        let Self { build, publish, .. } = self;
         let has_runner = build.platforms.iter().any(|it| it.runner.is_some());
         let keys = [
             (
@@ -193,7 +188,6 @@ impl Config {
                 build.skip_existing != SkipExisting::default(),
             ),
             ("build.platforms.runner", has_runner),
-            ("sign.provenance", sign.provenance),
             ("verify", !self.verify.is_empty()),
             ("publish.channel-type", publish.channel_type.is_some()),
             ("publish.concurrency", publish.concurrency.is_some()),
@@ -347,7 +341,6 @@ mod tests {
                 "build.platforms = [{ target = \"linux-64\", runner = \"x\" }]",
                 "build.platforms.runner",
             ),
-            ("sign.provenance = true", "sign.provenance"),
             ("[[verify]]\nidentity = \"a\"", "verify"),
             ("publish.channel-type = \"prefix\"", "publish.channel-type"),
             ("publish.concurrency = 2", "publish.concurrency"),
@@ -360,7 +353,10 @@ mod tests {
                 other => panic!("{text}: {other}"),
             }
         }
-        assert!(load("sign.trust = \"staging\"\nsign.audience = \"acme\"").is_ok());
+        assert!(
+            load("sign.trust = \"staging\"\nsign.audience = \"acme\"\nsign.provenance = true")
+                .is_ok()
+        );
     }
 
     #[test]

@@ -119,16 +119,31 @@ impl Rehearsal {
     }
 
     /// Takes back what no longer holds of what an earlier run recorded.
-    pub(crate) fn check(&mut self, printer: &Printer) -> Result<FileChannel, Error> {
-        check(&mut self.release, printer)
+    pub(crate) fn check(
+        &mut self,
+        workspace: &Workspace,
+        printer: &Printer,
+    ) -> Result<FileChannel, Error> {
+        check(&mut self.release, workspace, printer)
     }
 }
 
 /// Takes back what no longer holds of a release, and opens its channel.
-pub(crate) fn check(release: &mut Release, printer: &Printer) -> Result<FileChannel, Error> {
+pub(crate) fn check(
+    release: &mut Release,
+    workspace: &Workspace,
+    printer: &Printer,
+) -> Result<FileChannel, Error> {
     let channel = FileChannel::open(&release.folder().channel(), Kind::Rehearsal)?;
     let trust = pipeline::rehearsal_trust(release.folder())?;
-    pipeline::check(release, trust.as_ref(), &channel, printer)?;
+    let asks_for_provenance = workspace.config().sign.provenance;
+    pipeline::check(
+        release,
+        trust.as_ref(),
+        &channel,
+        asks_for_provenance,
+        printer,
+    )?;
     Ok(channel)
 }
 

@@ -50,7 +50,7 @@ impl BuildArgs {
             });
         }
         let mut run = Rehearsal::begin(workspace, &self.recipes, printer).await?;
-        run.check(printer)?;
+        run.check(workspace, printer)?;
         pipeline::build(
             &mut run.release,
             &run.planning,

@@ -125,7 +125,7 @@ impl PublishArgs {
         printer: &Printer,
     ) -> Result<Status, Error> {
         let (mut release, _lock) = Rehearsal::resume(workspace, printer)?;
-        let channel = check(&mut release, printer)?;
+        let channel = check(&mut release, workspace, printer)?;
         pipeline::publish(&mut release, &channel, self.keep_going, printer).await?;
         release.compact()?;
         show(&release, workspace, printer)?;
@@ -143,7 +143,7 @@ impl PublishArgs {
         printer: &Printer,
     ) -> Result<Status, Error> {
         let (mut release, _lock) = Rehearsal::resume(workspace, printer)?;
-        check(&mut release, printer)?;
+        check(&mut release, workspace, printer)?;
         let status = pipeline::outcome(&release, Progress::Attested);
         if status != Status::Done && !self.keep_going {
             show(&release, workspace, printer)?;

@@ -50,7 +50,7 @@ impl ReleaseArgs {
         let started = Instant::now();
         self.plan.only_rehearsal("release", workspace)?;
         let mut run = Rehearsal::begin(workspace, &self.plan, printer).await?;
-        let channel = run.check(printer)?;
+        let channel = run.check(workspace, printer)?;
         let worker = pipeline::worker(workspace)?;
         pipeline::build(&mut run.release, &run.planning, &worker, printer).await?;
         let checkout = run.planning.checkout();

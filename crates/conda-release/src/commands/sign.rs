@@ -111,7 +111,7 @@ impl SignArgs {
 
     async fn sign_release(self, workspace: &Workspace, printer: &Printer) -> Result<Status, Error> {
         let (mut release, _lock) = Rehearsal::resume(workspace, printer)?;
-        check(&mut release, printer)?;
+        check(&mut release, workspace, printer)?;
         let checkout = workspace.checkout();
         pipeline::sign(&mut release, workspace, &checkout, self.keep_going, printer).await?;
         release.compact()?;

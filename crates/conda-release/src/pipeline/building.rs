@@ -94,7 +94,11 @@ fn holds_others(release: &Release) -> Result<bool, Error> {
                 .file_name()
                 .to_string_lossy()
                 .into_owned();
-            let file = name.strip_suffix(".sigstore.json").unwrap_or(&name).parse();
+            let file = [".provenance.sigstore.json", ".sigstore.json"]
+                .into_iter()
+                .find_map(|suffix| name.strip_suffix(suffix))
+                .unwrap_or(&name)
+                .parse();
             let is_other = |file| {
                 release
                     .plan()

@@ -7,10 +7,10 @@ use std::{
 };
 
 use cep27::Sha256;
-use conda_attest::{Policy, Trust, Verifier};
+use conda_attest::{Evidence, Policy, Predicate, Trust, Verdict, Verifier};
 use conda_publish::{ChannelReader, FileChannel};
 use rayon::prelude::*;
-use release_manifest::{Event, Package, Progress};
+use release_manifest::{Event, Package, Progress, RelativePath};
 use sha2::Digest as _;
 use url::Url;
 
@@ -20,7 +20,8 @@ use crate::{error::Error, printer::Printer, release::Release};
 /// Takes every package back to the last step that still holds.
 ///
 /// A package counts as built while its bytes have the recorded hash; as attested while its bundle
-/// has, and verifies under `trust`; as published while the channel serves those bytes with that
+/// has, and verifies under `trust`, and so does its provenance where there is one or one is asked
+/// for; as published while the channel serves those bytes with that
 /// sidecar.
 ///
 /// # Errors
@@ -29,12 +30,14 @@ pub(crate) fn check(
     release: &mut Release,
     trust: Option<&Trust>,
     channel: &FileChannel,
+    asks_for_provenance: bool,
     printer: &Printer,
 ) -> Result<(), Error> {
     let verifier = trust.map(Verifier::new).transpose()?;
     let checks = Checks {
         release: &*release,
         verifier,
+        asks_for_provenance,
         channel,
         reader: ChannelReader::open(channel.root()).map_err(|error| error.to_string()),
     };
@@ -61,6 +64,7 @@ pub(crate) fn check(
 struct Checks<'a> {
     release: &'a Release,
     verifier: Option<Verifier>,
+    asks_for_provenance: bool,
     channel: &'a FileChannel,
     /// The channel's repodata, read once for all packages.
     reader: Result<ChannelReader, String>,
@@ -106,14 +110,15 @@ impl Checks<'_> {
         let (Some(attestation), Some(verifier)) = (&package.attestation, &self.verifier) else {
             return Err("its attestation cannot be verified without the trusted root".to_owned());
         };
-        let path = attestation.bundle.under(self.release.folder().path());
-        let bundle = conda_attest::read_bundle(&path).map_err(|error| error.to_string())?;
-        let found = hash(&bundle);
-        if found != attestation.bundle_sha256 {
-            return Err(format!(
-                "the bundle has SHA-256 {found}, made was {}",
-                attestation.bundle_sha256
-            ));
+        let mut bundles = vec![self.bundle(&attestation.bundle, attestation.bundle_sha256)?];
+        match &attestation.provenance {
+            Some(provenance) => {
+                bundles.push(self.bundle(&provenance.bundle, provenance.bundle_sha256)?);
+            }
+            None if self.asks_for_provenance => {
+                return Err("it has no provenance, which is asked for".to_owned());
+            }
+            None => {}
         }
         let key = package.key();
         let subject = conda_attest::Package {
@@ -124,22 +129,40 @@ impl Checks<'_> {
         };
         let policy: Policy = rehearsal_identity();
         let channel = self.release.plan().target_channel.as_str();
-        let verdict = verifier.verify(subject, &bundle, &policy, Some(channel));
-        if !verdict.verifies_package() {
-            return Err(format!("the bundle does not verify: {verdict}"));
+        let verdicts = verifier.verify_all(subject, &bundles, &policy, Some(channel));
+        let kinds = [Predicate::Publish, Predicate::Provenance];
+        let mut proved = Vec::new();
+        for (verdict, kind) in verdicts.into_iter().zip(kinds) {
+            proved.push(evidence(verdict, kind)?);
         }
-        let is_proved = verdict.signed.is_some_and(|proved| {
+        let is_proved = proved.first().is_some_and(|proved| {
             proved.identity == attestation.identity
                 && proved.issuer == attestation.issuer
                 && proved.log_index == attestation.log_index
                 && proved.signed_at == attestation.signed_at
                 && proved.certificate_not_after == attestation.certificate_not_after
         });
-        match is_proved {
+        let recorded = attestation.provenance.as_ref();
+        let is_traced =
+            proved.get(1).map(|proved| proved.log_index) == recorded.map(|it| it.log_index);
+        match is_proved && is_traced {
             true => Ok(()),
             false => {
                 Err("what was recorded of its attestation is not what the bundle proves".to_owned())
             }
+        }
+    }
+
+    /// A bundle of the release, whose bytes are those that were recorded.
+    fn bundle(&self, path: &RelativePath, expected: Sha256) -> Result<Vec<u8>, String> {
+        let path = path.under(self.release.folder().path());
+        let bundle = conda_attest::read_bundle(&path).map_err(|error| error.to_string())?;
+        let found = hash(&bundle);
+        match found == expected {
+            true => Ok(bundle),
+            false => Err(format!(
+                "the bundle has SHA-256 {found}, made was {expected}"
+            )),
         }
     }
 
@@ -165,6 +188,15 @@ impl Checks<'_> {
             return Err("the channel does not advertise the recorded attestations".to_owned());
         }
         Ok(())
+    }
+}
+
+/// What is proved about a statement of this kind; else why it is not.
+fn evidence(verdict: Verdict, kind: Predicate) -> Result<Evidence, String> {
+    let refusal = format!("the bundle does not verify: {verdict}");
+    match verdict.passed() && verdict.predicate == kind {
+        true => verdict.signed.ok_or(refusal),
+        false => Err(refusal),
     }
 }
 

@@ -123,17 +123,23 @@ pub(crate) fn failed(key: &PackageKey, error: &conda_publish::Error, printer: &P
     message
 }
 
-/// A package of the release with its attestation, as channels take it.
+/// A package of the release with its attestation and its provenance, as channels take it.
 pub(crate) fn upload(release: &Release, key: &PackageKey) -> Option<Upload> {
     let package = release.manifest().package(key)?;
     let attestation = package.attestation.as_ref()?;
+    let provenance = attestation.provenance.as_ref();
+    let bundles = [(&attestation.bundle, attestation.bundle_sha256)]
+        .into_iter()
+        .chain(provenance.map(|provenance| (&provenance.bundle, provenance.bundle_sha256)));
     Some(Upload {
         source: key.under(&release.folder().packages()),
         package: key.clone(),
         sha256: package.sha256?,
-        bundles: vec![Bundle {
-            path: attestation.bundle.under(release.folder().path()),
-            sha256: attestation.bundle_sha256,
-        }],
+        bundles: bundles
+            .map(|(path, sha256)| Bundle {
+                path: path.under(release.folder().path()),
+                sha256,
+            })
+            .collect(),
     })
 }

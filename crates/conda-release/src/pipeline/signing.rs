@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use conda_attest::{
-    ActionsEndpoint, Event as SignEvent, PackageFile, Policy, Reporter, SignOptions, Signed, Trust,
+    ActionsEndpoint, BuildDefinition, Event as SignEvent, PackageFile, Policy, Reporter,
+    SignOptions, Signed, ToSign, Trust,
 };
 use release_manifest::{
     Attestation, Event, PackageError, PackageKey, Phase, Progress, ProvenanceRecord, RelativePath,
@@ -89,7 +90,7 @@ pub(crate) async fn sign(
     }
     let packages = keys
         .iter()
-        .filter_map(|key| package_file(release, key))
+        .filter_map(|key| to_sign(release, key, workspace.config().sign.provenance))
         .collect::<Vec<_>>();
     let options = SignOptions {
         source: release.plan().source.clone(),
@@ -115,14 +116,25 @@ pub(crate) async fn sign(
     .await
 }
 
-/// A package of the release, as signing takes it.
-fn package_file(release: &Release, key: &PackageKey) -> Option<PackageFile> {
+/// A package of the release, as signing takes it; with what its provenance says, if it gets one.
+fn to_sign(release: &Release, key: &PackageKey, with_provenance: bool) -> Option<ToSign> {
     let package = release.manifest().package(key)?;
-    Some(PackageFile {
-        path: key.under(&release.folder().packages()),
-        file: package.file.clone(),
-        subdir: package.subdir,
-        sha256: package.sha256?,
+    let planned = release.plan().package(key)?;
+    let definition = || BuildDefinition {
+        recipe: planned.recipe.as_str().to_owned(),
+        variant: planned.variant.clone(),
+        build_platform: planned.build_platform,
+        timestamp: release.plan().timestamp,
+        sources: planned.sources.clone(),
+    };
+    Some(ToSign {
+        package: PackageFile {
+            path: key.under(&release.folder().packages()),
+            file: package.file.clone(),
+            subdir: package.subdir,
+            sha256: package.sha256?,
+        },
+        provenance: with_provenance.then(definition),
     })
 }
 
