@@ -7,6 +7,7 @@
                    CEP-27 that it breaks
   a private one    conda-release has the trust material of the instance from a TUF repository that python-tuf makes:
                    refreshed, after a rotation of keys, expired, unreachable
+  conformance      what conformance-client signs, a statement and a file, is accepted by itself and by others
   production       what the public instances signed verifies with no network at all, by the roots in the program; signing
                    with them then ends with an error that says why
 
@@ -265,12 +266,6 @@ def by_sigstore_python(instance: Instance, package: Path, scratch: Path) -> Iter
         encoded = json.dumps(statement).encode()
         yield Foreign("sigstore-python", what, rules, lambda encoded=encoded: signers.sigstore_python(instance, encoded))
     yield Foreign(
-        "sigstore-python",
-        "provenance alone",
-        (2, 6, 8),
-        lambda: signers.sigstore_python_provenance(instance, package, scratch),
-    )
-    yield Foreign(
         "conda-sigstore",
         "an honest statement",
         (),
@@ -315,6 +310,24 @@ def check_foreign(
             report.check(
                 f"{name} breaks rule {rules}", is_refused_for(answer.result(), each.rules), answer.result().stdout
             )
+
+
+def check_provenance(programs: Programs, sigstore: Sigstore, package: Path, report: Report) -> None:
+    """Provenance by `sigstore attest` is judged by its own rules, and makes no package verified by itself."""
+    instance = real_instance(sigstore)
+    trust = ["--trust", instance.trust.trust_config]
+    for what, builder, failed in (
+        ("honest", sigstore.identity, []),
+        ("another builder's", "https://example.org/builder", ["statement"]),
+    ):
+        made = signers.sigstore_python_provenance(instance, package, builder, sigstore.job.run, package.parent)
+        path = package.with_name("provenance.sigstore.json")
+        path.write_bytes(made)
+        result = judge(programs, package, path, trust, instance)
+        found = json.loads(result.stdout)["packages"][0]["attestations"][0]
+        checks = [check["code"] for check in found["checks"] if check["result"]["outcome"] == "failed"]
+        refused = result.returncode == UNVERIFIED and found["predicate"] == "provenance" and checks == failed
+        report.check(f"{what} provenance by sigstore-python alone is not enough", refused, result.stdout)
 
 
 def is_refused_for(result: Result, rules: tuple[int, ...]) -> bool:
@@ -366,6 +379,44 @@ def check_tuf(programs: Programs, instance: Instance, scratch: Path, report: Rep
         repository.stop()
         check("signing when it cannot be reached", sign(), PREFLIGHT, "trust_unavailable")
         check("verifying when it cannot be reached", verify(), VERIFIED, "from the cache")
+
+
+# --- Conformance ------------------------------------------------------------------------------------------------------
+
+
+def check_conformance(programs: Programs, sigstore: Sigstore, package: Path, scratch: Path, report: Report) -> None:
+    """The two commands of the sigstore-conformance protocol, with options in its order."""
+    folder = scratch / "conformance"
+    folder.mkdir()
+    client = programs.build / "conformance-client"
+    [(_, _, honest), *_] = statements(package)
+    statement = folder / "statement.json"
+    statement.write_text(json.dumps(honest))
+    for what, options, signed in (("a statement", ["--in-toto"], statement), ("a file", [], package)):
+        made = folder / f"{signed.name}.sigstore.json"
+        result = run(
+            *(client, "sign-bundle", *options, "--identity-token", sigstore.token(), "--bundle", made),
+            *("--trusted-root", sigstore.trusted_root, "--signing-config", sigstore.signing_config, signed),
+        )
+        report.check(f"conformance-client signs {what}", result.returncode == 0, result.stdout)
+
+        def verify(identity: str, file: Path | str, made: Path = made) -> Result:
+            return run(
+                *(client, "verify-bundle", "--bundle", made, "--certificate-identity", identity),
+                *("--certificate-oidc-issuer", sigstore.issuer, "--trusted-root", sigstore.trusted_root, file),
+            )
+
+        digest = f"sha256:{hashlib.sha256(package.read_bytes()).hexdigest()}"
+        for name, file in (("file", package), ("digest", digest)):
+            result = verify(sigstore.identity, file)
+            report.check(f"conformance-client accepts {what} by its {name}", result.returncode == 0, result.stdout)
+        result = verify(f"{sigstore.identity}x", package)
+        report.check(f"conformance-client refuses another identity for {what}", result.returncode == 1, result.stdout)
+        result = verify(sigstore.identity, client)
+        report.check(f"conformance-client refuses another file for {what}", result.returncode == 1, result.stdout)
+        judge = sigstore_python(Trust(sigstore.trust_config, sigstore.trusted_root))
+        result = judge.ask(Attempt(made, package, sigstore.identity, sigstore.issuer))
+        report.check(f"sigstore-python accepts {what} by conformance-client", judge.accepts(result), result.stdout)
 
 
 # --- Production -------------------------------------------------------------------------------------------------------
@@ -443,6 +494,8 @@ def main() -> int:
                 *by_sigstore_python(instance, package, folder),
             ]
             check_foreign(programs, instance, trust, foreign, package, report)
+            check_provenance(programs, sigstore, package, report)
+            check_conformance(programs, sigstore, package, folder, report)
             check_tuf(programs, instance, folder, report)
         workspace = folder / "workspace"
         with sandbox(programs, workspace, "v1") as instance:

@@ -62,6 +62,11 @@ class Job:
         """What stands in the certificate."""
         return f"https://github.com/{self.workflow_ref}"
 
+    @property
+    def run(self) -> str:
+        """Where the job is seen."""
+        return f"https://github.com/{self.repository}/actions/runs/8642/attempts/1"
+
     def claims(self) -> dict[str, str]:
         """The claims of its tokens, but for those of every token."""
         owner, _, _ = self.repository.partition("/")

@@ -1,5 +1,6 @@
 """Other people's signers: each attests a package with a statement of our choice."""
 
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -37,18 +38,19 @@ def sigstore_python(instance: Instance, statement: bytes) -> bytes:
         return signer.sign_dsse(Statement(statement)).to_json().encode()
 
 
-def sigstore_python_provenance(instance: Instance, package: Path, scratch: Path) -> bytes:
+def sigstore_python_provenance(instance: Instance, package: Path, builder: str, run: str, scratch: Path) -> bytes:
     """A bundle by `sigstore attest`, which knows no predicate types but those of SLSA."""
+    details = {
+        "buildDefinition": {"buildType": "https://example.org/build", "externalParameters": {}},
+        "runDetails": {"builder": {"id": builder}, "metadata": {"invocationId": run}},
+    }
     predicate = scratch / "provenance.json"
-    predicate.write_text(
-        """{"buildDefinition": {"buildType": "https://example.org/build", "externalParameters": {}},
-            "runDetails": {"builder": {"id": "https://example.org/builder"}}}"""
-    )
+    predicate.write_text(json.dumps(details))
     return written(
         scratch / f"{package.name}.provenance",
         *(sys.executable, "-m", "sigstore", "--trust-config", instance.trust.trust_config, "attest"),
         *("--predicate", predicate, "--predicate-type", "https://slsa.dev/provenance/v1"),
-        *("--identity-token", instance.token(), "--bundle"),
+        *("--identity-token", instance.token(), "--overwrite", "--bundle"),
         arguments=[package],
     )
 
