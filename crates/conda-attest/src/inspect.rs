@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use cep27::{FileName, Sha256};
 use cms::content_info::ContentInfo;
 use cms::signed_data::SignedData;
 use jiff::Timestamp;
@@ -12,8 +13,8 @@ use sigstore_types::TransparencyLogEntry;
 use x509_cert::der::{Decode as _, Encode as _};
 use x509_tsp::{TimeStampResp, TstInfo};
 
-use crate::Error;
 use crate::bundle::Parsed;
+use crate::{Error, Predicate};
 
 /// What an attestation says, read but not verified: nothing here is proved.
 #[derive(Clone, Debug, Serialize)]
@@ -36,9 +37,16 @@ pub struct Inspection {
     pub log_entries: Vec<LogEntry>,
     /// What clocks say about when it was signed.
     pub times: Vec<SigningTime>,
+    /// What kind of statement it is.
+    pub predicate: Predicate,
+    /// Whether it comes from GitHub's own instance, which signs for private repositories and logs
+    /// nothing.
+    pub github_instance: bool,
     /// The statement: subject and predicate.
     pub statement: Value,
-    /// Where to look further, by the claims: source, commit, run.
+    /// Where to look further, as far as it is said: `repository`, `commit`, `run`, `attestations`
+    /// (the repository's), `search` and `log_entry` (at search.sigstore.dev, for the public-good
+    /// instance's first log), `package` (at prefix.dev).
     pub links: BTreeMap<&'static str, String>,
 }
 
@@ -72,9 +80,10 @@ pub fn inspect(bundle: &[u8]) -> Result<Inspection, Error> {
     let parsed = Parsed::from_json(bundle).map_err(|refusal| Error::Bundle {
         reason: refusal.message,
     })?;
-    let statement = serde_json::from_slice(parsed.statement()).map_err(|error| Error::Bundle {
-        reason: format!("its statement is not JSON: {error}"),
-    })?;
+    let statement: Value =
+        serde_json::from_slice(parsed.statement()).map_err(|error| Error::Bundle {
+            reason: format!("its statement is not JSON: {error}"),
+        })?;
     let certificate = &parsed.certificate;
     let claims = claims(certificate);
     let stamps = &parsed
@@ -97,6 +106,7 @@ pub fn inspect(bundle: &[u8]) -> Result<Inspection, Error> {
             source: "log",
             time,
         });
+    let log_entries: Vec<_> = parsed.log_entries().iter().map(log_entry).collect();
     Ok(Inspection {
         media_type: parsed.bundle.media_type().to_string(),
         identity: certificate.identity.as_ref().map(ToString::to_string),
@@ -108,12 +118,14 @@ pub fn inspect(bundle: &[u8]) -> Result<Inspection, Error> {
                 _ => "uri",
             }),
         issuer: certificate.issuer.clone(),
-        links: links(&claims),
+        links: links(&claims, &statement, &log_entries),
         claims,
         certificate_not_before: certificate.not_before,
         certificate_not_after: certificate.not_after,
-        log_entries: parsed.log_entries().iter().map(log_entry).collect(),
+        log_entries,
         times: stamped.chain(logged).collect(),
+        predicate: Predicate::of(parsed.statement()),
+        github_instance: parsed.is_github(),
         statement,
     })
 }
@@ -172,9 +184,23 @@ fn claims(certificate: &CertificateInfo) -> BTreeMap<&'static str, String> {
     .collect()
 }
 
-fn links(claims: &BTreeMap<&'static str, String>) -> BTreeMap<&'static str, String> {
+fn links(
+    claims: &BTreeMap<&'static str, String>,
+    statement: &Value,
+    entries: &[LogEntry],
+) -> BTreeMap<&'static str, String> {
     let repository = claims.get("source_repository_uri");
     let commit = claims.get("source_repository_digest");
+    let on_github = repository.filter(|url| url.starts_with("https://github.com/"));
+    let subject = &statement["subject"][0];
+    // Only this log can be searched.
+    let searchable = entries.iter().find(|entry| {
+        let origin = entry.origin.as_deref().unwrap_or_default();
+        origin.split(' ').next() == Some("rekor.sigstore.dev")
+    });
+    let sha256 = subject["digest"]["sha256"]
+        .as_str()
+        .and_then(|digest| digest.parse::<Sha256>().ok());
     [
         ("repository", repository.cloned()),
         (
@@ -184,10 +210,42 @@ fn links(claims: &BTreeMap<&'static str, String>) -> BTreeMap<&'static str, Stri
                 .map(|(url, commit)| format!("{url}/commit/{commit}")),
         ),
         ("run", claims.get("run_invocation_uri").cloned()),
+        (
+            "attestations",
+            on_github.map(|url| format!("{url}/attestations")),
+        ),
+        (
+            "search",
+            searchable
+                .and(sha256)
+                .map(|sha256| format!("https://search.sigstore.dev/?hash={sha256}")),
+        ),
+        (
+            "log_entry",
+            searchable
+                .map(|entry| format!("https://search.sigstore.dev/?logIndex={}", entry.index)),
+        ),
+        ("package", package_page(statement)),
     ]
     .into_iter()
     .filter_map(|(name, url)| Some((name, url.filter(|url| url.starts_with("https://"))?)))
     .collect()
+}
+
+/// The page of the package in the channel that it was attested for, where that is on prefix.dev.
+fn package_page(statement: &Value) -> Option<String> {
+    let channel = statement["predicate"]["targetChannel"].as_str()?;
+    let channel = channel.strip_prefix("https://prefix.dev/")?;
+    // A channel is one name: what has more to it is another page.
+    let is_name = |character: char| character.is_ascii_alphanumeric() || "-_.".contains(character);
+    if channel.is_empty() || !channel.chars().all(is_name) {
+        return None;
+    }
+    let file: FileName = statement["subject"][0]["name"].as_str()?.parse().ok()?;
+    Some(format!(
+        "https://prefix.dev/channels/{channel}/packages/{}",
+        file.name()
+    ))
 }
 
 /// The time in an RFC 3161 timestamp, without its response or within it.

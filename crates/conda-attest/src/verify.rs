@@ -2,6 +2,7 @@
 
 use cep27::{Expected, Sha256};
 use release_manifest::{Source, Timestamp};
+use sigstore_bundle::Error as Shape;
 use sigstore_crypto::CertificateInfo;
 use sigstore_types::Sha256Hash;
 use sigstore_verify::{
@@ -346,6 +347,11 @@ fn blame(error: &Sigstore) -> (CheckName, Refusal) {
             },
         ),
         Sigstore::ArtifactMismatch(_) => (CheckName::Statement, "artifact_mismatch"),
+        Sigstore::Bundle(Shape::MissingSigningTimeEvidence | Shape::MissingTimestamp) => {
+            (CheckName::Time, "no_verified_time")
+        }
+        // What else a bundle of its version needs is about its log entries.
+        Sigstore::Bundle(_) => (CheckName::Log, "log_entry"),
         // The shape of the bundle is known to be right: it is what it holds.
         Sigstore::InvalidBundle(_) | Sigstore::UnsupportedBundle(_) => {
             (CheckName::Statement, "unusable_statement")

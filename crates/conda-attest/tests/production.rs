@@ -5,10 +5,14 @@
 use std::path::{Path, PathBuf};
 
 use conda_attest::{
-    GITHUB_ISSUER, Github, Matcher, Package, Policy, Trust, Verdict, Verifier, bundles_in, inspect,
+    GITHUB_ISSUER, Github, Matcher, Package, Policy, Predicate, Trust, Verdict, Verifier,
+    bundles_in, inspect,
 };
 use serde_json::{Value, json};
-use sigstore_trust_root::{SIGSTORE_PRODUCTION_TRUSTED_ROOT, SIGSTORE_STAGING_TRUSTED_ROOT};
+use sha2::Digest as _;
+use sigstore_trust_root::{
+    SIGSTORE_GITHUB_TRUSTED_ROOT, SIGSTORE_PRODUCTION_TRUSTED_ROOT, SIGSTORE_STAGING_TRUSTED_ROOT,
+};
 
 const IDENTITY: &str =
     "https://github.com/prefix-dev/sigstore-example/.github/workflows/action.yaml@refs/heads/main";
@@ -18,6 +22,17 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/fixtures")
         .join(name)
+}
+
+/// A fixture of the conformance tests.
+fn shared(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/conformance/fixtures")
+        .join(name)
+}
+
+fn sha2_of(path: &Path) -> cep27::Sha256 {
+    cep27::Sha256::from_bytes(sha2::Sha256::digest(std::fs::read(path).unwrap()).into())
 }
 
 fn bundle() -> Vec<u8> {
@@ -365,4 +380,164 @@ fn one_verifier_serves_many_threads() {
             });
         }
     });
+}
+
+/// Older clients write the same in another form. What version 0.1 allows beside, a promise alone, is
+/// refused.
+#[test]
+fn bundles_of_older_versions_verify() {
+    let policy = Policy::exactly(IDENTITY, GITHUB_ISSUER);
+    for version in ["0.1", "0.2"] {
+        let mut older: Value = serde_json::from_slice(&bundle()).unwrap();
+        let material = older["verificationMaterial"].as_object_mut().unwrap();
+        let leaf = material.remove("certificate").unwrap();
+        material.insert(
+            "x509CertificateChain".to_owned(),
+            json!({ "certificates": [leaf] }),
+        );
+        older["mediaType"] =
+            format!("application/vnd.dev.sigstore.bundle+json;version={version}").into();
+        let verdict = verify(older.to_string().as_bytes(), &policy);
+        assert!(verdict.verifies_package(), "{version}: {verdict}");
+        assert_eq!(
+            inspect(older.to_string().as_bytes()).unwrap().log_entries[0].index,
+            456_119_071
+        );
+
+        let entry = &mut older["verificationMaterial"]["tlogEntries"][0];
+        entry.as_object_mut().unwrap().remove("inclusionProof");
+        let verdict = verify(older.to_string().as_bytes(), &policy);
+        assert_eq!(failure(&verdict), Some("log"), "{version}");
+
+        let chain = &mut older["verificationMaterial"]["x509CertificateChain"]["certificates"];
+        *chain = json!([]);
+        let verdict = verify(older.to_string().as_bytes(), &policy);
+        assert_eq!(failure(&verdict), Some("bundle"), "{version}");
+    }
+}
+
+/// The package is too large to be a fixture, so this is about its hash.
+#[test]
+fn the_sidecar_of_a_real_channel_verifies() {
+    let sidecar = std::fs::read(shared("actionlint-1.7.12-h60d57d3_0.conda.sigs")).unwrap();
+    let [bundle] = &bundles_in(&sidecar).unwrap()[..] else {
+        panic!("one attestation");
+    };
+    let seen = inspect(bundle).unwrap();
+    assert_eq!(seen.predicate, Predicate::Publish);
+    let statement = serde_json::to_vec(&seen.statement).unwrap();
+    let statement = cep27::validate_statement(&statement).unwrap();
+    let policy = Github {
+        repo: seen.claims.get("source_repository_uri").cloned(),
+        ..Github::default()
+    };
+    let proved = production()
+        .verify_artifact(statement.sha256, bundle, &policy.into_policy().unwrap())
+        .unwrap();
+    assert!(proved.logged);
+    assert_eq!(proved.trust, "public-good");
+    assert_eq!(
+        proved.repository,
+        seen.claims.get("source_repository_uri").cloned()
+    );
+    let stranger = Github {
+        owner: Some("acme".to_owned()),
+        ..Github::default()
+    };
+    let refused = production()
+        .verify_artifact(statement.sha256, bundle, &stranger.into_policy().unwrap())
+        .unwrap_err();
+    assert_eq!(refused.reason(), "identity_mismatch");
+}
+
+/// For private repositories GitHub signs with an instance of its own, which has no log.
+#[test]
+fn an_attestation_of_githubs_own_instance_is_refused_by_name() {
+    let bundle = std::fs::read(shared("github-private-attestation.sigstore.json")).unwrap();
+    let seen = inspect(&bundle).unwrap();
+    assert!(seen.github_instance);
+    assert!(!inspect(&self::bundle()).unwrap().github_instance);
+    let subject = &seen.statement["subject"][1];
+    let sha256 = subject["digest"]["sha256"]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let policy = Policy::Anyone;
+
+    let refused = production()
+        .verify_artifact(sha256, &bundle, &policy)
+        .unwrap_err();
+    assert_eq!(refused.reason(), "github_instance");
+
+    let github = Trust::from_root_json("github", SIGSTORE_GITHUB_TRUSTED_ROOT).unwrap();
+    assert!(github.is_github());
+    let verifier = Verifier::new(&github).unwrap();
+    let proved = verifier.verify_artifact(sha256, &bundle, &policy).unwrap();
+    assert!(!proved.logged, "what nobody can see is not published");
+    assert_eq!(proved.log_index, None);
+    assert_eq!(proved.identity, "https://dotcom.releases.github.com");
+
+    // Without its timestamp there is no time, and for another artifact it proves nothing.
+    let mut timeless: Value = serde_json::from_slice(&bundle).unwrap();
+    timeless["verificationMaterial"]["timestampVerificationData"] = Value::Null;
+    let refused = verifier
+        .verify_artifact(sha256, timeless.to_string().as_bytes(), &policy)
+        .unwrap_err();
+    assert_eq!(refused.reason(), "no_verified_time");
+    let other = "0".repeat(64).parse().unwrap();
+    let refused = verifier
+        .verify_artifact(other, &bundle, &policy)
+        .unwrap_err();
+    assert_eq!(refused.reason(), "artifact_mismatch");
+
+    // Nor does the trust in GitHub's instance make up for a log of anybody else.
+    let path = fixture("signed-package-2.1.0-hb0f4dca_0.conda");
+    let mut unlogged: Value = serde_json::from_slice(&self::bundle()).unwrap();
+    let verdict = verifier.verify(
+        Package::at(&path).unwrap(),
+        unlogged.to_string().as_bytes(),
+        &policy,
+        None,
+    );
+    assert_eq!(failure(&verdict), Some("log"));
+    unlogged["verificationMaterial"]["tlogEntries"] = json!([]);
+    let verdict = verifier.verify(
+        Package::at(&path).unwrap(),
+        unlogged.to_string().as_bytes(),
+        &policy,
+        None,
+    );
+    assert_eq!(failure(&verdict), Some("log"));
+}
+
+#[test]
+fn an_attestation_leads_to_where_more_is_known() {
+    let links = inspect(&bundle()).unwrap().links;
+    let repository = "https://github.com/prefix-dev/sigstore-example";
+    assert_eq!(links["repository"], repository);
+    assert_eq!(links["attestations"], format!("{repository}/attestations"));
+    assert!(links["run"].starts_with(&format!("{repository}/actions/runs/")));
+    assert!(links["commit"].starts_with(&format!("{repository}/commit/")));
+    assert_eq!(
+        links["log_entry"],
+        "https://search.sigstore.dev/?logIndex=456119071"
+    );
+    let package = Package::at(fixture("signed-package-2.1.0-hb0f4dca_0.conda")).unwrap();
+    let sha256 = sha2_of(&package.path);
+    assert_eq!(
+        links["search"],
+        format!("https://search.sigstore.dev/?hash={sha256}")
+    );
+    assert_eq!(
+        links["package"],
+        "https://prefix.dev/channels/sigstore-example/packages/signed-package"
+    );
+
+    // The second generation of the log cannot be searched, and a person has no repository.
+    let staging = std::fs::read(fixture("conda-attestation-rekor2.sigstore.json")).unwrap();
+    let links = inspect(&staging).unwrap().links;
+    for absent in ["search", "log_entry", "repository", "attestations", "run"] {
+        assert!(!links.contains_key(absent), "{absent}");
+    }
 }
