@@ -503,7 +503,18 @@ async fn what_does_not_verify_is_an_error_and_no_copy_takes_its_place() {
 #[tokio::test]
 async fn a_redirect_or_a_refusal_is_no_failure_of_the_network() {
     let fixture = Fixture::used().await;
-    for status in [301, 302, 307, 400, 401, 404, 407, 410] {
+    // That there is no newer root is said by 404 alone, and by 403 where an object store says it.
+    for file in ["2.root.json", "timestamp.json"] {
+        for status in [301, 302, 307, 400, 401, 407, 410] {
+            fixture.server.fail(file, Fault::Status(status));
+            let error = fixture.load(Purpose::Verify).await.unwrap_err();
+            assert_eq!(error.code(), "trust_refused", "{status}: {error}");
+        }
+    }
+    for status in [403, 404] {
+        fixture.server.fail("2.root.json", Fault::Status(status));
+        let trust = fixture.load(Purpose::Sign).await.unwrap();
+        assert_eq!(trust.freshness(), &Freshness::Refreshed);
         fixture.server.fail("timestamp.json", Fault::Status(status));
         let error = fixture.load(Purpose::Verify).await.unwrap_err();
         assert_eq!(error.code(), "trust_refused", "{status}: {error}");
