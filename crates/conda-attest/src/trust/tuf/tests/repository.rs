@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use ed25519_dalek::{Signer as _, SigningKey};
+use futures::StreamExt as _;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use sigstore_crypto::{KeyPair, sha256};
@@ -241,7 +242,7 @@ pub(super) enum Fault {
     Status(u16),
     /// Nothing, for as long as the client waits.
     Hang,
-    /// Half of the answer.
+    /// The beginning of the answer.
     Cut,
 }
 
@@ -322,10 +323,14 @@ async fn answer(State(served): State<Arc<Mutex<Served>>>, uri: Uri) -> Response 
             (status, [("location", "/elsewhere")]).into_response()
         }
         (Some(Fault::Hang), _) => std::future::pending().await,
-        (Some(Fault::Cut), content) => {
-            let half = Bytes::from(content.unwrap_or_default()[..1].to_vec());
-            let lost = std::io::Error::other("cut");
-            Body::from_stream(futures::stream::iter([Ok(half), Err(lost)])).into_response()
+        (Some(Fault::Cut), _) => {
+            let begun = futures::stream::iter([Ok(Bytes::from_static(b"{"))]);
+            let lost = futures::stream::once(async {
+                // What has begun leaves before the connection ends.
+                tokio::task::yield_now().await;
+                Err(std::io::Error::other("cut"))
+            });
+            Body::from_stream(begun.chain(lost)).into_response()
         }
     }
 }
