@@ -263,7 +263,7 @@ mod tests {
     fn the_highest_version_that_we_speak_then_the_newest() {
         let chosen = logs(|it| {
             it["rekorTlogUrls"] = json!([
-                lasting("a", 1, "http://127.0.0.1:1"),
+                service("a", 1, "http://127.0.0.1:1", "2026-05-01T00:00:00Z", None),
                 service("a", 2, "http://127.0.0.1:2", "2025-01-01T00:00:00Z", None),
                 service("a", 2, "http://127.0.0.1:3", "2026-01-01T00:00:00Z", None),
                 service("a", 2, "http://127.0.0.1:4", "2026-07-01T00:00:00Z", None),
