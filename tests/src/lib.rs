@@ -10,6 +10,7 @@ mod gate;
 mod privilege;
 mod process;
 mod redact;
+mod server;
 mod state;
 mod workspace;
 
@@ -17,5 +18,6 @@ pub use gate::Gate;
 pub use privilege::{Mount, in_namespace};
 pub use process::{Output, Running, program};
 pub use redact::redact;
+pub use server::{Answer, Seen, Server};
 pub use state::Footprint;
 pub use workspace::{REHEARSAL, Workspace, repodata};

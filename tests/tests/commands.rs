@@ -564,15 +564,6 @@ mod verify {
     }
 
     #[test]
-    fn a_channel_on_a_server_is_not_available_yet() {
-        let workspace = released();
-        workspace
-            .run([&["verify", "https://prefix.dev/acme"], &TRUSTED[..]].concat())
-            .ends(3)
-            .says("`verify` is not available for the channel `https://prefix.dev/acme`");
-    }
-
-    #[test]
     fn what_cannot_be_read_is_named() {
         let workspace = released();
         workspace

@@ -91,7 +91,7 @@ impl Default for Sign {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Verify {
-    /// The certificate's subject (SAN).
+    /// The certificate's subject (SAN); in it, `*` stands for any text without `/` and `@`.
     pub identity: Option<String>,
     /// The certificate's issuer (OID …57264.1.8).
     pub issuer: Option<String>,
@@ -168,8 +168,20 @@ impl Config {
             (None, Some(config)) => config,
             (None, None) => Self::default(),
         };
-        match config.without_effect() {
-            None => Ok(config),
+        config.checked()
+    }
+
+    /// Reads one file, wherever it is, for what is told to be believed.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn read(file: &Path) -> Result<Self, Error> {
+        parse::<Self>(file)?.checked()
+    }
+
+    fn checked(self) -> Result<Self, Error> {
+        match self.without_effect() {
+            None => Ok(self),
             Some(key) => Err(Error::NotAvailable {
                 what: format!("`{key}`"),
                 target: "this version".to_owned(),
@@ -188,7 +200,6 @@ impl Config {
                 build.skip_existing != SkipExisting::default(),
             ),
             ("build.platforms.runner", has_runner),
-            ("verify", !self.verify.is_empty()),
             ("publish.channel-type", publish.channel_type.is_some()),
             ("publish.concurrency", publish.concurrency.is_some()),
             ("publish.stores", !publish.stores.is_empty()),
@@ -341,7 +352,6 @@ mod tests {
                 "build.platforms = [{ target = \"linux-64\", runner = \"x\" }]",
                 "build.platforms.runner",
             ),
-            ("[[verify]]\nidentity = \"a\"", "verify"),
             ("publish.channel-type = \"prefix\"", "publish.channel-type"),
             ("publish.concurrency = 2", "publish.concurrency"),
             ("publish.stores = [\"a\"]", "publish.stores"),

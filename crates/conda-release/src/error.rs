@@ -70,6 +70,16 @@ pub enum Error {
     /// `verify` and `publish --attestation` have no default identity policy.
     #[error("no identity policy was given: who may have signed is for you to say")]
     NoPolicy,
+    /// An entry of `[[verify]]` is no policy.
+    #[error("entry {entry} of [[verify]] in `{}` cannot be used", file.display())]
+    PolicyEntry {
+        /// The configuration.
+        file: PathBuf,
+        /// Which entry, from one.
+        entry: usize,
+        /// Why.
+        source: Box<conda_attest::Error>,
+    },
     /// What is signed for real says for which channel.
     #[error("no channel to attest packages for")]
     NoTargetChannel,
@@ -207,6 +217,7 @@ impl Error {
             Self::NoRelease(_) => "no_release",
             Self::NotAvailable { .. } => "not_available",
             Self::NoPolicy => "no_policy",
+            Self::PolicyEntry { source, .. } => source.code(),
             Self::NoTargetChannel => "no_target_channel",
             Self::RehearsedIdentity(_) => "rehearsed_identity",
             Self::Usage(_) => "usage",
@@ -234,6 +245,7 @@ impl Error {
             | Self::NoRelease(_)
             | Self::NotAvailable { .. }
             | Self::NoPolicy
+            | Self::PolicyEntry { .. }
             | Self::NoTargetChannel
             | Self::RehearsedIdentity(_)
             | Self::Plan(_)
@@ -276,7 +288,8 @@ impl Error {
             ),
             Self::NoRelease(_) => "`release` or `build` makes it".to_owned(),
             Self::NotAvailable { instead, .. } => (*instead).to_owned(),
-            Self::NoPolicy => "give --identity with --issuer, --repo or --owner; --allow-any-identity accepts whoever the trust root vouches for, and says little about a package".to_owned(),
+            Self::NoPolicy => "give --identity with --issuer, --repo or --owner, or name a file with [[verify]] entries with --config; --allow-any-identity accepts whoever the trust root vouches for, and says little about a package".to_owned(),
+            Self::PolicyEntry { .. } => "say whose attestations it accepts: `repository = \"owner/name\"`, or `identity` with `issuer`".to_owned(),
             Self::NoTargetChannel => "name the URL that clients read with --channel, or configure it as `target-channel`".to_owned(),
             Self::RehearsedIdentity(_) => "sign with a token of your CI system, or leave --execute and --trust out for a rehearsal".to_owned(),
             Self::Recipes(error) => return conda_recipes::Failure::from(error).help,
@@ -342,7 +355,7 @@ fn attest_status(error: &conda_attest::Error) -> Status {
     }
 }
 
-/// The channel was named wrongly, so that nothing was started, or publishing failed.
+/// The channel was named wrongly or cannot be read, so that nothing was started, or publishing failed.
 fn publish_status(error: &conda_publish::Error) -> Status {
     use conda_publish::Error;
     match error {
@@ -350,7 +363,16 @@ fn publish_status(error: &conda_publish::Error) -> Status {
         | Error::LocationSecret { .. }
         | Error::ForeignFolder { .. }
         | Error::OtherKind { .. }
-        | Error::NotAFolder { .. } => Status::Preflight,
+        | Error::NotAFolder { .. }
+        | Error::ChannelUrl { .. }
+        | Error::RattlerConfig { .. }
+        | Error::Credentials { .. }
+        | Error::Unreachable { .. }
+        | Error::Status { .. }
+        | Error::TooLarge { .. }
+        | Error::Forbidden { .. }
+        | Error::NotListed { .. }
+        | Error::Repodata { .. } => Status::Preflight,
         _ => Status::Publish,
     }
 }

@@ -99,7 +99,7 @@ fn run(cli: Cli, invocation: &str, printer: &Printer) -> Result<Status, Error> {
         }
         Command::Sign(args) => block_on(args.run(&workspace()?, printer)),
         Command::Publish(args) => block_on(args.run(&workspace()?, printer)),
-        Command::Verify(args) => block_on(args.run(workspace, printer)),
+        Command::Verify(args) => block_on(args.run(&cli.global, printer)),
         Command::Inspect(args) => args.run(printer),
         Command::Validate(args) => args.run(printer),
         Command::Schema(args) => args.run(printer),

@@ -103,7 +103,9 @@ impl Printer {
     /// stdout cannot be written.
     pub fn result(&self, text: &str) -> Result<(), Error> {
         match self.format {
-            OutputFormat::Human => self.write(io::stdout(), text).map_err(no_stdout()),
+            OutputFormat::Human => self
+                .above_bars(|| self.write(io::stdout(), text))
+                .map_err(no_stdout()),
             OutputFormat::Json => Ok(()),
         }
     }
@@ -181,13 +183,17 @@ impl Printer {
     }
 
     fn stderr(&self, text: &str) {
-        let bars = self.bars.lock().ok().and_then(|bars| bars.clone());
-        let write = || self.write(io::stderr(), text);
         // A closed stderr leaves nobody to tell.
-        let _written = match bars {
+        let _written = self.above_bars(|| self.write(io::stderr(), text));
+    }
+
+    /// Writes while no bar is on the terminal, which both streams may lead to.
+    fn above_bars(&self, write: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let bars = self.bars.lock().ok().and_then(|bars| bars.clone());
+        match bars {
             Some(bars) => bars.suspend(write),
             None => write(),
-        };
+        }
     }
 
     fn write(&self, mut to: impl Write, text: &str) -> io::Result<()> {

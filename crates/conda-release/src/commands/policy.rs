@@ -1,9 +1,19 @@
-//! Who may have signed: the options of every command that verifies.
+//! Who may have signed: the options of every command that verifies, and the entries of `[[verify]]`.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 use conda_attest::{Github, Matcher, Policy};
+use serde::Serialize;
 
-use crate::error::Error;
+use crate::{
+    config::{self, Config},
+    error::Error,
+    foreign::harmless,
+};
 
 /// Who may have signed.
 #[derive(Args, Clone, Debug, Default)]
@@ -58,7 +68,88 @@ pub struct PolicyArgs {
     allow_any_identity: bool,
 }
 
+/// Where a policy was taken from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "source", rename_all = "snake_case")]
+pub(crate) enum Origin {
+    /// The options of the command line.
+    CommandLine,
+    /// The `[[verify]]` entries of a file that was named with `--config`.
+    Config {
+        /// The file.
+        file: PathBuf,
+        /// How many there are, of which any one suffices.
+        entries: usize,
+    },
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CommandLine => f.write_str("as given on the command line"),
+            Self::Config { file, entries } => {
+                let file = harmless(&file.display().to_string());
+                match entries {
+                    1 => write!(f, "the [[verify]] entry of `{file}`"),
+                    _ => write!(f, "any of the {entries} [[verify]] entries of `{file}`"),
+                }
+            }
+        }
+    }
+}
+
 impl PolicyArgs {
+    /// The policy that the options make, else the one of a configuration that was named with `--config`.
+    ///
+    /// # Errors
+    /// No policy was given, or one that would accept anybody.
+    pub(crate) fn policy_told(
+        self,
+        told: Option<(&Path, &Config)>,
+    ) -> Result<(Policy, Origin), Error> {
+        match told {
+            Some((file, config)) if self.is_empty() && !config.verify.is_empty() => {
+                let origin = Origin::Config {
+                    file: file.to_owned(),
+                    entries: config.verify.len(),
+                };
+                Ok((of_entries(file, &config.verify)?, origin))
+            }
+            _ => Ok((self.policy()?, Origin::CommandLine)),
+        }
+    }
+
+    /// Whether no option says anything.
+    fn is_empty(&self) -> bool {
+        let Self {
+            identity,
+            identity_regexp,
+            issuer,
+            repo,
+            owner,
+            git_ref,
+            sha,
+            workflow,
+            signer_workflow,
+            environment,
+            deny_self_hosted_runners,
+            allow_any_identity,
+        } = self;
+        let texts = [
+            identity,
+            identity_regexp,
+            issuer,
+            repo,
+            owner,
+            git_ref,
+            sha,
+            workflow,
+            signer_workflow,
+            environment,
+        ];
+        texts.into_iter().all(Option::is_none) && !deny_self_hosted_runners && !allow_any_identity
+    }
+
     /// The policy that the options make.
     ///
     /// # Errors
@@ -102,4 +193,50 @@ impl PolicyArgs {
             .into_policy()?),
         }
     }
+}
+
+/// Whatever one of the entries accepts. Within an entry, everything that is given must hold.
+fn of_entries(file: &Path, entries: &[config::Verify]) -> Result<Policy, Error> {
+    let policies = entries.iter().enumerate().map(|(index, entry)| {
+        of_entry(entry).map_err(|source| Error::PolicyEntry {
+            file: file.to_owned(),
+            entry: index + 1,
+            source,
+        })
+    });
+    Ok(Policy::AnyOf(policies.collect::<Result<_, _>>()?))
+}
+
+fn of_entry(entry: &config::Verify) -> Result<Policy, Box<conda_attest::Error>> {
+    let config::Verify {
+        identity,
+        issuer,
+        repository,
+        owner_id,
+        repository_id,
+        workflow,
+        signer_workflow,
+        git_ref,
+        environment,
+    } = entry.clone();
+    let identity = identity
+        .map(|identity| match identity.contains('*') {
+            true => Matcher::glob(&identity).map_err(Box::new),
+            false => Ok(Matcher::Exact(identity)),
+        })
+        .transpose()?;
+    Github {
+        identity,
+        issuer,
+        repo: repository,
+        owner_id,
+        repository_id,
+        workflow,
+        signer_workflow,
+        git_ref,
+        environment,
+        ..Github::default()
+    }
+    .into_policy()
+    .map_err(Box::new)
 }

@@ -169,7 +169,7 @@ impl PublishArgs {
         let policy = self.policy.policy()?;
         let trust = self
             .trust
-            .to_verify(|| Ok(workspace.clone()), false, printer)
+            .to_verify(None, || Ok(workspace.clone()), false, printer)
             .await?;
         if trust.is_github() {
             return Err(Error::Usage(

@@ -7,7 +7,7 @@ use conda_attest::{Freshness, Purpose, Trust, TrustOptions, TrustSource};
 use release_manifest::Mode;
 use url::Url;
 
-use crate::{error::Error, pipeline, printer::Printer, workspace::Workspace};
+use crate::{config::Config, error::Error, pipeline, printer::Printer, workspace::Workspace};
 
 /// The word for the public instance of Sigstore, which is meant where nothing else is said.
 pub(crate) const PUBLIC_GOOD: &str = "public-good";
@@ -70,19 +70,20 @@ impl TrustArgs {
         }
     }
 
-    /// The trust material to verify with, by default that of the public instance; says what it is
-    /// where it could not be refreshed.
+    /// The trust material to verify with: that of the instance that is named, else of the one that a configuration
+    /// named with `--config` tells, else of the public one. Says what it is where it could not be refreshed.
     ///
     /// # Errors
     /// Trust material that is missing, or that does not verify itself; and a rehearsal's root that
     /// was not asked for by name.
     pub(crate) async fn to_verify(
         &self,
+        told: Option<(&Path, &Config)>,
         workspace: impl FnOnce() -> Result<Workspace, Error>,
         offline: bool,
         printer: &Printer,
     ) -> Result<Trust, Error> {
-        match self.to_judge()? {
+        match self.to_judge(told)? {
             Instance::Sandbox => {
                 let folder = workspace()?.folder(Mode::Rehearsal);
                 pipeline::rehearsal_trust(&folder)?
@@ -100,10 +101,17 @@ impl TrustArgs {
         }
     }
 
-    /// The instance whose signatures are judged. What a checkout configures has no say in it.
-    fn to_judge(&self) -> Result<Instance, Error> {
-        let word = self.trust.as_deref().unwrap_or(PUBLIC_GOOD);
-        self.instance(word, Path::new(""))
+    /// The instance whose signatures are judged. What a checkout configures by itself has no say in it.
+    fn to_judge(&self, told: Option<(&Path, &Config)>) -> Result<Instance, Error> {
+        let configured =
+            told.and_then(|(file, config)| Some((file, config.sign.trust.as_deref()?)));
+        match (&self.trust, configured) {
+            (Some(word), _) => self.instance(word, Path::new("")),
+            (None, Some((file, word))) => {
+                self.instance(word, file.parent().unwrap_or(Path::new("")))
+            }
+            (None, None) => self.instance(PUBLIC_GOOD, Path::new("")),
+        }
     }
 
     /// What `word` stands for, with the files that go with it; a path is seen from `folder`.
@@ -206,7 +214,7 @@ mod tests {
     fn named(line: &str) -> Result<Instance, String> {
         let words = std::iter::once("test").chain(line.split_whitespace());
         let line = Line::try_parse_from(words).unwrap();
-        line.trust.to_judge().map_err(|error| error.to_string())
+        line.trust.to_judge(None).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -1,39 +1,51 @@
 //! `verify`: the attestations of packages, of a channel, or of a release.
 
-use std::path::{Path, PathBuf};
+mod attestations;
+mod judge;
+mod report;
+mod targets;
 
-use cep27::Rule;
+use std::{collections::BTreeSet, num::NonZeroUsize, path::PathBuf, sync::Arc};
+
+use cep27::{Subdir, TargetChannel};
 use clap::Args;
-use conda_attest::{Outcome, Package, Policy, Trust, Verdict, Verifier, bundles_in, read_bundle};
-use conda_publish::ChannelReader;
-use rayon::prelude::*;
-use release_manifest::{DOCUMENT_LIMIT, Manifest};
-use serde::Serialize;
+use conda_attest::Verifier;
+use futures::StreamExt as _;
 
+use self::{attestations::Given, judge::Judge, report::Report, targets::Targets};
 use super::{policy::PolicyArgs, trust::TrustArgs};
 use crate::{
-    error::{Error, with_causes},
-    exit::Status,
-    foreign::harmless,
-    input,
-    printer::{OutputFormat, Printer},
-    table::table,
-    workspace::Workspace,
+    cli::GlobalArgs, config::Config, error::Error, exit::Status, printer::Printer,
+    progress::Activity, workspace::Workspace,
 };
+
+pub(super) use attestations::{all_beside, beside};
 
 /// Verify the attestations of packages, a channel or a release
 ///
 /// A package is verified when one of its attestations passes every check: the bundle against the
 /// trusted root, log and time; the signer against your policy; the statement against the rules of
 /// CEP-27, the package's bytes, its name and its own index.json.
+///
+/// Attestations are those of --bundle, else those beside the package, else, where --channel names
+/// where it came from, those that the channel's repodata advertises (CEP-50). A channel's URL stands
+/// for all of its packages, a package's URL for that one: each is downloaded, compared with the
+/// repodata, verified and removed.
+///
+/// Policy and trust are taken from the command line, or from a file named with --config: its
+/// [[verify]] entries, of which any one suffices, and sign.trust. What a checkout configures by
+/// itself has no say in what is believed.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  conda-release verify foo-1.0-0.conda --repo acme/pkgs --trust trusted_root.json
-  conda-release verify channel/ --trust sandbox --identity ID --issuer URL
-  conda-release verify *.conda --bundle bundles.jsonl --owner acme --trust trusted_root.json")]
+  conda-release verify foo-1.0-0.conda --repo acme/pkgs
+  conda-release verify foo-1.0-0.conda --repo acme/pkgs --channel https://prefix.dev/acme
+  conda-release verify https://prefix.dev/acme --subdir noarch --owner acme --ref refs/heads/main
+  conda-release verify https://mirror.example/acme --mirror-of https://prefix.dev/acme --owner acme
+  conda-release verify *.conda --bundle bundles.jsonl --config policy.toml --offline
+  conda-release verify channel/ --trust sandbox --identity ID --issuer URL")]
 pub struct VerifyArgs {
-    /// Packages, a channel's folder, or a release manifest
+    /// Packages, a channel's URL or folder, a package's URL, or a release manifest
     #[arg(value_name = "PACKAGE|CHANNEL|MANIFEST", required = true)]
     targets: Vec<String>,
 
@@ -41,13 +53,25 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "FILE")]
     bundle: Vec<PathBuf>,
 
-    /// The channel that must have been attested
+    /// The channel that must have been attested, and where attestations that are not at hand are read
     #[arg(long, value_name = "URL")]
     channel: Option<String>,
 
-    /// Ask nobody: everything needed is in the files (always so in this version)
+    /// The channel that must have been attested, where packages come from a mirror of it
+    #[arg(long, value_name = "URL")]
+    mirror_of: Option<String>,
+
+    /// Only this subdir of a channel, or several; all of them by default
+    #[arg(long, value_name = "SUBDIR")]
+    subdir: Vec<Subdir>,
+
+    /// Ask nobody: trust material is that of the cache or of this program, everything else is in the files
     #[arg(long)]
     offline: bool,
+
+    /// How many packages are fetched and verified at the same time; by default as suits this machine
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
 
     /// Under whose trust
     #[command(flatten)]
@@ -58,312 +82,95 @@ pub struct VerifyArgs {
     policy: PolicyArgs,
 }
 
-/// A package with the attestations that are to prove it.
-struct Subject {
-    package: Package,
-    bundles: Result<Vec<Vec<u8>>, String>,
-}
-
-#[derive(Serialize)]
-struct Report {
-    schema_version: u32,
-    trust: String,
-    rehearsal: bool,
-    packages: Vec<Entry>,
-}
-
-#[derive(Serialize)]
-struct Entry {
-    file: String,
-    path: String,
-    verified: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-    attestations: Vec<Verdict>,
-}
-
-impl Entry {
-    /// A package whose attestations break the rules of CEP-27 and are good otherwise is that
-    /// rather than unverified. An attestation of something else (rule 8) is no attestation of it.
-    fn status(&self) -> Status {
-        let only_breaks_rules = |verdict: &Verdict| {
-            let mut failed = verdict
-                .checks
-                .iter()
-                .filter(|check| matches!(check.result, Outcome::Failed { .. }));
-            let mut violations = verdict.violations.iter();
-            violations.any(|violation| violation.rule != Rule::Match)
-                && failed.all(|check| check.code == "statement")
-        };
-        match self.verified {
-            true => Status::Done,
-            false if self.attestations.iter().any(only_breaks_rules) => Status::Cep27,
-            false => Status::Verify,
-        }
-    }
-}
-
 impl VerifyArgs {
-    /// Verifies everything, on all cores.
+    /// Verifies everything, on all cores; what is found is shown as it comes, in the order of the targets.
     ///
     /// # Errors
     /// No policy, no trust, or a target that cannot be read; an attestation that does not verify is
     /// in the report and in the status.
-    pub(crate) async fn run(
-        self,
-        workspace: impl FnOnce() -> Result<Workspace, Error>,
-        printer: &Printer,
-    ) -> Result<Status, Error> {
-        let policy = self.policy.policy()?;
+    pub(crate) async fn run(self, global: &GlobalArgs, printer: &Printer) -> Result<Status, Error> {
+        let told = global.config.as_deref().map(Config::read).transpose()?;
+        let told = global.config.as_deref().zip(told.as_ref());
+        let (policy, origin) = self.policy.policy_told(told)?;
+        let attested = |url: &Option<String>| url.as_deref().map(channel_named).transpose();
+        let (channel, mirror_of) = (attested(&self.channel)?, attested(&self.mirror_of)?);
+        let wanted = Wanted {
+            expected: mirror_of.or_else(|| channel.clone()),
+            channel,
+            subdirs: BTreeSet::from_iter(self.subdir),
+            offline: self.offline,
+        };
+        let given = Given::read(&self.bundle)?;
+        wanted.check(&self.targets, &given)?;
+
         let trust = self
             .trust
-            .to_verify(workspace, self.offline, printer)
+            .to_verify(told, || Workspace::find(global), self.offline, printer)
             .await?;
         let verifier = Verifier::new(&trust)?;
-        let given = match self.bundle.as_slice() {
-            [] => None,
-            files => Some(read_bundles(files)?),
-        };
-        let mut subjects = Vec::new();
-        for target in &self.targets {
-            subjects.extend(subjects_of(target, given.as_deref())?);
-        }
-        if subjects.is_empty() {
-            return Err(Error::Usage(format!(
-                "nothing to verify in {}",
-                self.targets.join(", ")
-            )));
-        }
-        let channel = self.channel.as_deref();
-        let packages: Vec<Entry> = subjects
-            .into_par_iter()
-            .map(|subject| judge(&verifier, subject, &policy, channel))
-            .collect();
-        let status = packages
-            .iter()
-            .map(Entry::status)
-            .fold(Status::Done, Status::and);
-        show(&packages, &trust, printer)?;
-        let report = Report {
-            schema_version: 1,
-            trust: trust.name().to_owned(),
-            rehearsal: trust.is_sandbox(),
-            packages,
-        };
-        printer.json(&report)?;
-        Ok(status)
-    }
-}
-
-/// Everything that a target names, with its attestations.
-fn subjects_of(target: &str, given: Option<&[Vec<u8>]>) -> Result<Vec<Subject>, Error> {
-    let path = Path::new(target);
-    if target.starts_with("http://") || target.starts_with("https://") {
-        return Err(Error::NotAvailable {
-            what: "`verify`".to_owned(),
-            target: format!("the channel `{target}`"),
-            instead: "verify a folder, or packages you have downloaded",
-        });
-    }
-    let is_manifest = path
-        .extension()
-        .is_some_and(|extension| extension == "json");
-    if given.is_some() && (is_manifest || path.is_dir()) {
-        return Err(Error::Usage(format!(
-            "--bundle goes with packages: `{target}` names the attestations of its packages itself"
-        )));
-    }
-    if path.is_dir() {
-        return of_channel(path);
-    }
-    if is_manifest {
-        return of_manifest(path);
-    }
-    let package = Package::at(path)?;
-    std::fs::metadata(path).map_err(Error::output("read", path))?;
-    let bundles = match given {
-        Some(given) => Ok(about(&package, given)),
-        None => bundles_at(&beside(path)),
-    };
-    Ok(vec![Subject { package, bundles }])
-}
-
-/// The bundles of a file, or why there are none.
-fn bundles_at(file: &Path) -> Result<Vec<Vec<u8>>, String> {
-    if let Ok(false) = file.try_exists() {
-        return Err(format!(
-            "no attestation: `{}` does not exist; --bundle names another file",
-            file.display()
-        ));
-    }
-    let bytes = read_bundle(file).map_err(|error| with_causes(&error))?;
-    bundles_in(&bytes).map_err(|error| format!("`{}`: {error}", file.display()))
-}
-
-/// The packages of a channel, as clients find them: through repodata and the hashed sidecar (CEP-50).
-fn of_channel(folder: &Path) -> Result<Vec<Subject>, Error> {
-    let reader = ChannelReader::open(folder)?;
-    reader
-        .packages()
-        .map(|listed| {
-            let listed = listed?;
-            let bundles = match reader.sidecar(&listed.package) {
-                Ok(Some(sidecar)) => Ok(sidecar
-                    .bundles()
-                    .map(|bundle| bundle.as_bytes().to_vec())
-                    .collect()),
-                Ok(None) => Ok(Vec::new()),
-                Err(error) => Err(error.to_string()),
-            };
-            let package = Package {
-                path: reader.path(&listed.package),
-                file: listed.package.file.clone(),
-                subdir: Some(listed.package.subdir),
-                sha256: listed.sha256,
-            };
-            Ok(Subject { package, bundles })
-        })
-        .collect()
-}
-
-/// The packages of a release, with the bundles that its manifest names.
-fn of_manifest(path: &Path) -> Result<Vec<Subject>, Error> {
-    let bytes = input::read(path, DOCUMENT_LIMIT)?;
-    let manifest = Manifest::from_json(&bytes).map_err(Error::state(path))?;
-    let folder = path.parent().unwrap_or(Path::new(""));
-    Ok(manifest
-        .packages()
-        .iter()
-        .map(|package| Subject {
-            package: Package {
-                path: package.key().under(&folder.join("packages")),
-                file: package.file.clone(),
-                subdir: Some(package.subdir),
-                sha256: package.sha256,
-            },
-            bundles: match &package.attestation {
-                None => Ok(Vec::new()),
-                Some(attestation) => read_bundle(&attestation.bundle.under(folder))
-                    .map(|bundle| vec![bundle])
-                    .map_err(|error| error.to_string()),
-            },
-        })
-        .collect())
-}
-
-/// The bundle beside a package: `<package>.sigstore.json`.
-pub(super) fn beside(package: &Path) -> PathBuf {
-    let mut path = package.as_os_str().to_owned();
-    path.push(".sigstore.json");
-    path.into()
-}
-
-fn read_bundles(files: &[PathBuf]) -> Result<Vec<Vec<u8>>, Error> {
-    let mut all = Vec::new();
-    for file in files {
-        let bytes = input::read(file, cep27::JSON_LIMIT)?;
-        all.extend(bundles_in(&bytes).map_err(Error::no_bundle(file))?);
-    }
-    Ok(all)
-}
-
-/// Of several bundles, those that name the package; all of them where none does, so that each says why not.
-fn about(package: &Package, given: &[Vec<u8>]) -> Vec<Vec<u8>> {
-    let names = |bundle: &&Vec<u8>| {
-        let document = cep27::validate_document(bundle);
-        document
-            .statements
-            .iter()
-            .any(|statement| statement.file == package.file)
-    };
-    let named: Vec<_> = given.iter().filter(names).cloned().collect();
-    if named.is_empty() {
-        given.to_vec()
-    } else {
-        named
-    }
-}
-
-fn judge(verifier: &Verifier, subject: Subject, policy: &Policy, channel: Option<&str>) -> Entry {
-    let Subject { package, bundles } = subject;
-    let (file, path) = (package.file.to_string(), package.path.display().to_string());
-    let (attestations, error) = match bundles {
-        Ok(bundles) if bundles.is_empty() => {
-            (Vec::new(), Some("no attestation was found".to_owned()))
-        }
-        Ok(bundles) => {
-            let verdicts = verifier.verify_all(package, &bundles, policy, channel);
-            let by_whom = "it says how the package was built, but nothing says who published it";
-            let only_built = verdicts.iter().all(Verdict::passed)
-                && !verdicts.iter().any(Verdict::verifies_package);
-            (verdicts, only_built.then(|| by_whom.to_owned()))
-        }
-        Err(error) => (Vec::new(), Some(error)),
-    };
-    let verified = attestations.iter().any(Verdict::verifies_package);
-    Entry {
-        file,
-        path,
-        verified,
-        error,
-        attestations,
-    }
-}
-
-/// A line for each package with every check that failed, then a table of who signed what.
-fn show(packages: &[Entry], trust: &Trust, printer: &Printer) -> Result<(), Error> {
-    if printer.format() == OutputFormat::Json {
-        return Ok(());
-    }
-    if trust.is_sandbox() {
-        printer.result("REHEARSAL: signed by a sandbox on somebody's machine, which proves nothing to others\n")?;
-    }
-    printer.result(&format!(
-        "policy: as given on the command line, under the trust of `{}`",
-        harmless(trust.name())
-    ))?;
-    for entry in packages {
-        let mark = if entry.verified { "✓" } else { "✗" };
-        printer.result(&format!("{mark} {}", harmless(&entry.path)))?;
-        if entry.verified {
-            continue;
-        }
-        if let Some(error) = &entry.error {
-            printer.result(&format!("    {}", harmless(error)))?;
-        }
-        for verdict in &entry.attestations {
-            for check in &verdict.checks {
-                if let Outcome::Failed { message, .. } = &check.result {
-                    printer.result(&format!("    {}: {}", check.name, harmless(message)))?;
-                }
+        let targets = Targets::read(&self.targets, &wanted, &given, printer).await?;
+        let mut report = Report::begin(&trust, origin, printer)?;
+        let activity = Activity::start(printer, "Verifying", targets.subjects.len());
+        {
+            let judge = Arc::new(Judge::new(verifier, policy, given, self.jobs, &activity));
+            let mut entries = futures::stream::iter(targets.subjects)
+                .map(|subject| judge.clone().entry(subject))
+                .buffered(judge.window());
+            while let Some(entry) = entries.next().await {
+                activity.step();
+                report.add(entry?)?;
             }
         }
+        drop(activity);
+        report.end()
     }
-    let rows = packages.iter().filter_map(|entry| {
-        let signed = entry
-            .attestations
-            .iter()
-            .find(|verdict| verdict.verifies_package())?
-            .signed
-            .as_ref()?;
-        let channel = signed
-            .target_channel
-            .clone()
-            .unwrap_or_else(|| "(none)".to_owned());
-        Some([
-            entry.file.clone(),
-            signed.identity.clone(),
-            signed.signed_at.to_string(),
-            channel,
-        ])
-    });
-    let rows: Vec<_> = rows.collect();
-    let verified = packages.iter().filter(|entry| entry.verified).count();
-    if !rows.is_empty() {
-        printer.result(&format!(
-            "\n{}",
-            table(&["PACKAGE", "SIGNED BY", "AT", "FOR CHANNEL"], rows)
-        ))?;
+}
+
+/// What holds for every target.
+struct Wanted {
+    /// Where attestations that are not at hand are read.
+    channel: Option<TargetChannel>,
+    /// What must have been attested.
+    expected: Option<TargetChannel>,
+    /// Of which subdirs; of all if it is empty.
+    subdirs: BTreeSet<Subdir>,
+    offline: bool,
+}
+
+impl Wanted {
+    /// Refuses options that a target would have to ignore.
+    fn check(&self, targets: &[String], given: &Given) -> Result<(), Error> {
+        let refused = |message: String| Err(Error::Usage(message));
+        for target in targets {
+            let is_url = targets::is_url(target);
+            if is_url && self.offline {
+                return refused(format!(
+                    "--offline asks nobody, and `{target}` is elsewhere"
+                ));
+            }
+            if is_url && self.channel.is_some() {
+                return refused(format!(
+                    "--channel goes with packages and folders: for a mirror, name with --mirror-of what `{target}` is one of"
+                ));
+            }
+            if !given.is_empty() && !targets::is_package(target) {
+                return refused(format!(
+                    "--bundle goes with packages: `{target}` names the attestations of its packages itself"
+                ));
+            }
+            if !self.subdirs.is_empty() && !targets::is_channel(target) {
+                return refused(format!(
+                    "--subdir goes with channels, and `{target}` is none"
+                ));
+            }
+        }
+        Ok(())
     }
-    printer.result(&format!("\n{verified} of {} verified", packages.len()))
+}
+
+/// A channel as the command line names it, which must not have a secret in it.
+fn channel_named(url: &str) -> Result<TargetChannel, Error> {
+    url.trim_end_matches('/')
+        .parse()
+        .map_err(|error: cep27::NameError| Error::Usage(error.to_string()))
 }

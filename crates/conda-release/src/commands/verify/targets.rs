@@ -1,0 +1,317 @@
+//! What the command line names to be verified.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use cep27::{FileName, Subdir, TargetChannel};
+use conda_attest::{Package, PackageFile};
+use conda_publish::{ChannelReader, ChannelUrl, Listed, Patience, RemoteChannel};
+use release_manifest::{DOCUMENT_LIMIT, Manifest, PackageKey};
+
+use super::{
+    Wanted,
+    attestations::{Given, all_beside},
+    report::Failure,
+};
+use crate::{error::Error, input, printer::Printer};
+
+/// Everything that is to be verified, in the order in which it was named.
+pub(super) struct Targets {
+    pub(super) subjects: Vec<Subject>,
+}
+
+/// A package, and what is to prove it.
+pub(super) struct Subject {
+    pub(super) package: Place,
+    pub(super) attestations: Source,
+    /// The channel that must have been attested.
+    pub(super) expected: Option<Arc<str>>,
+}
+
+/// Where a package is.
+pub(super) enum Place {
+    /// In a file.
+    File(Package),
+    /// In a channel on a server.
+    Remote(Arc<RemoteChannel>, Listed),
+    /// Nowhere: a record of a channel that names none.
+    Nowhere(String, Failure),
+}
+
+/// Where its attestations are.
+pub(super) enum Source {
+    /// Among those of `--bundle`.
+    Given,
+    /// In these files.
+    Files(Vec<PathBuf>),
+    /// In a channel's folder.
+    Folder(Arc<ChannelReader>, PackageKey),
+    /// In a channel on a server.
+    Remote(Arc<RemoteChannel>, PackageKey),
+    /// Nowhere, and why.
+    Nowhere(Failure),
+}
+
+/// Whether a target is the URL of a channel.
+pub(super) fn is_url(target: &str) -> bool {
+    target.contains("://")
+}
+
+/// Whether a target is a package's file.
+pub(super) fn is_package(target: &str) -> bool {
+    !is_url(target) && !is_manifest(target) && !Path::new(target).is_dir()
+}
+
+/// Whether a target is a channel.
+pub(super) fn is_channel(target: &str) -> bool {
+    is_url(target) || Path::new(target).is_dir()
+}
+
+fn is_manifest(target: &str) -> bool {
+    let extension = Path::new(target).extension();
+    extension.is_some_and(|extension| extension == "json")
+}
+
+impl Targets {
+    /// Finds out what there is to verify.
+    ///
+    /// # Errors
+    /// A target that cannot be read, or none with a package in it.
+    pub(super) async fn read(
+        targets: &[String],
+        wanted: &Wanted,
+        given: &Given,
+        printer: &Printer,
+    ) -> Result<Self, Error> {
+        let mut subjects = Vec::new();
+        for target in targets {
+            subjects.extend(match target {
+                url if is_url(url) => of_remote(url, wanted, printer).await?,
+                folder if Path::new(folder).is_dir() => of_folder(Path::new(folder), wanted)?,
+                file if is_manifest(file) => of_manifest(Path::new(file), wanted)?,
+                file => vec![of_file(Path::new(file), wanted, given)?],
+            });
+        }
+        if let Some(channel) = &wanted.channel
+            && !wanted.offline
+        {
+            look_up(&mut subjects, channel, printer).await?;
+        }
+        match subjects.is_empty() {
+            true => Err(Error::Usage(format!(
+                "nothing to verify in {}",
+                targets.join(", ")
+            ))),
+            false => Ok(Self { subjects }),
+        }
+    }
+}
+
+/// A package's file, with the attestations that are given or beside it.
+fn of_file(path: &Path, wanted: &Wanted, given: &Given) -> Result<Subject, Error> {
+    let package = Package::at(path)?;
+    std::fs::metadata(path).map_err(Error::output("read", path))?;
+    let beside = all_beside(path);
+    let attestations = match (given.is_empty(), beside.is_empty()) {
+        (false, _) => Source::Given,
+        (true, false) => Source::Files(beside),
+        (true, true) => Source::Nowhere(Failure::none(format!(
+            "no attestation: `{}` does not exist; --bundle names another file, --channel the channel it came from",
+            super::beside(path).display()
+        ))),
+    };
+    Ok(Subject {
+        package: Place::File(package),
+        attestations,
+        expected: wanted.expected(),
+    })
+}
+
+/// The packages of a channel in a folder, as clients find them: through repodata and the hashed sidecar (CEP-50).
+fn of_folder(folder: &Path, wanted: &Wanted) -> Result<Vec<Subject>, Error> {
+    let reader = Arc::new(ChannelReader::open(folder)?);
+    let subject = |listed: Result<Listed, conda_publish::Error>| {
+        let (package, attestations) = match listed {
+            Ok(Listed {
+                package, sha256, ..
+            }) => (
+                Place::File(Package {
+                    path: reader.path(&package),
+                    file: package.file.clone(),
+                    subdir: Some(package.subdir),
+                    sha256,
+                }),
+                Source::Folder(reader.clone(), package),
+            ),
+            Err(error) => nowhere(folder.display().to_string(), &error),
+        };
+        Subject {
+            package,
+            attestations,
+            expected: wanted.expected(),
+        }
+    };
+    let packages = reader.packages().filter(|it| wanted.is_wanted(it));
+    Ok(packages.map(subject).collect())
+}
+
+/// The packages of a channel on a server, or the one whose URL it is.
+async fn of_remote(url: &str, wanted: &Wanted, printer: &Printer) -> Result<Vec<Subject>, Error> {
+    let (url, only) = match package_in(url) {
+        Some((channel, package)) => (channel, Some(package)),
+        None => (url, None),
+    };
+    let url: ChannelUrl = url.parse()?;
+    let expected = wanted.expected().unwrap_or_else(|| url.as_str().into());
+    let subdirs = match &only {
+        Some(package) => BTreeSet::from([package.subdir]),
+        None => wanted.subdirs.clone(),
+    };
+    let subdirs = (!subdirs.is_empty()).then_some(&subdirs);
+    let channel = Arc::new(open(url, subdirs, printer).await?);
+    let subject = |listed: Result<Listed, conda_publish::Error>| {
+        let (package, attestations) = match listed {
+            Ok(listed) => {
+                let package = listed.package.clone();
+                (
+                    Place::Remote(channel.clone(), listed),
+                    Source::Remote(channel.clone(), package),
+                )
+            }
+            Err(error) => nowhere(channel.url().to_string(), &error),
+        };
+        Subject {
+            package,
+            attestations,
+            expected: Some(expected.clone()),
+        }
+    };
+    let Some(only) = only else {
+        return Ok(channel.packages().map(subject).collect());
+    };
+    let mut packages = channel.packages().filter_map(Result::ok);
+    match packages.find(|listed| listed.package == only) {
+        Some(listed) => Ok(vec![subject(Ok(listed))]),
+        None => Err(conda_publish::Error::NotListed {
+            package: Box::new(only),
+            channel: channel.url().to_string(),
+        }
+        .into()),
+    }
+}
+
+/// A package's URL as its channel's and its name there.
+fn package_in(url: &str) -> Option<(&str, PackageKey)> {
+    let (folder, file) = url.rsplit_once('/')?;
+    let (channel, subdir) = folder.rsplit_once('/')?;
+    let (subdir, file) = (subdir.parse().ok()?, file.parse().ok()?);
+    Some((channel, PackageKey { subdir, file }))
+}
+
+fn nowhere(place: String, error: &conda_publish::Error) -> (Place, Source) {
+    let failure = Failure::of(error);
+    (
+        Place::Nowhere(place, failure.clone()),
+        Source::Nowhere(failure),
+    )
+}
+
+async fn open(
+    url: ChannelUrl,
+    subdirs: Option<&BTreeSet<Subdir>>,
+    printer: &Printer,
+) -> Result<RemoteChannel, Error> {
+    printer.status("Reading", &format!("the repodata of {url}"));
+    Ok(RemoteChannel::open(url, subdirs, Patience::default()).await?)
+}
+
+/// Looks for attestations that are not at hand in the channel that the packages came from.
+async fn look_up(
+    subjects: &mut [Subject],
+    channel: &TargetChannel,
+    printer: &Printer,
+) -> Result<(), Error> {
+    let mut missing = Vec::new();
+    for subject in subjects {
+        if let (Place::File(package), Source::Nowhere(_)) =
+            (&subject.package, &subject.attestations)
+        {
+            // Where in the channel it is, only the package itself says.
+            let key = PackageFile::read(&package.path)?.key();
+            missing.push((subject, key));
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let subdirs = missing.iter().map(|(_, key)| key.subdir).collect();
+    let url = channel.as_str().parse()?;
+    let channel = Arc::new(open(url, Some(&subdirs), printer).await?);
+    for (subject, key) in missing {
+        subject.attestations = Source::Remote(channel.clone(), key);
+    }
+    Ok(())
+}
+
+/// The packages of a release, with the bundles that its manifest names.
+fn of_manifest(path: &Path, wanted: &Wanted) -> Result<Vec<Subject>, Error> {
+    let bytes = input::read(path, DOCUMENT_LIMIT)?;
+    let manifest = Manifest::from_json(&bytes).map_err(Error::state(path))?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let subject = |package: &release_manifest::Package| {
+        let attestation = package.attestation.as_ref();
+        let provenance = attestation.and_then(|attestation| attestation.provenance.as_ref());
+        let files = attestation
+            .map(|attestation| &attestation.bundle)
+            .into_iter()
+            .chain(provenance.map(|provenance| &provenance.bundle))
+            .map(|bundle| bundle.under(folder));
+        Subject {
+            package: Place::File(Package {
+                path: package.key().under(&folder.join("packages")),
+                file: package.file.clone(),
+                subdir: Some(package.subdir),
+                sha256: package.sha256,
+            }),
+            attestations: Source::Files(files.collect()),
+            expected: wanted.expected(),
+        }
+    };
+    Ok(manifest.packages().iter().map(subject).collect())
+}
+
+impl Wanted {
+    fn expected(&self) -> Option<Arc<str>> {
+        self.expected
+            .as_ref()
+            .map(|channel| channel.as_str().into())
+    }
+
+    fn is_wanted(&self, listed: &Result<Listed, conda_publish::Error>) -> bool {
+        match listed {
+            Ok(listed) => self.subdirs.is_empty() || self.subdirs.contains(&listed.package.subdir),
+            Err(_) => true,
+        }
+    }
+}
+
+impl Place {
+    /// What the report calls it: the file's name, and where it is.
+    pub(super) fn named(&self) -> (Option<FileName>, String) {
+        match self {
+            Self::File(package) => (
+                Some(package.file.clone()),
+                package.path.display().to_string(),
+            ),
+            Self::Remote(channel, listed) => {
+                let url = channel.package_url(&listed.package);
+                let url = url.unwrap_or_else(|_| format!("{}/{}", channel.url(), listed.package));
+                (Some(listed.package.file.clone()), url)
+            }
+            Self::Nowhere(place, _) => (None, place.clone()),
+        }
+    }
+}
