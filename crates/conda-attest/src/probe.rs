@@ -176,7 +176,7 @@ fn failed(service: &'static str, url: &Url, reason: String) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use sigstore_sandbox::{Fault, FaultKind, Options, RekorVersions, Sandbox, Service};
+    use sigstore_sandbox::{Fault, FaultKind, Latency, Options, RekorVersions, Sandbox, Service};
     use tempfile::TempDir;
 
     use super::*;
@@ -194,8 +194,14 @@ mod tests {
     #[tokio::test]
     async fn every_service_is_asked_and_the_clock_compared() {
         for rekor in [RekorVersions::V1, RekorVersions::V2] {
+            // So long on its way, a request has nothing to say about a clock that is ahead.
+            let latency = Latency {
+                tsa: Duration::from_millis(1200),
+                ..Latency::default()
+            };
             let (_folder, sandbox) = sandbox(Options {
                 rekor,
+                latency,
                 ..Options::default()
             })
             .await;
