@@ -13,8 +13,8 @@ use serde_json::json;
 use tokio::net::TcpStream;
 use url::Url;
 
-use crate::SECRET;
 use crate::provider::{Faults, Provider};
+use crate::{SECRET, trace};
 
 /// Somebody with a browser, who does as told.
 #[derive(Default)]
@@ -71,7 +71,9 @@ fn redirect_uri(page: &Url) -> Url {
     parameter.unwrap().1.parse().unwrap()
 }
 
+/// Logs in, and looks for what nobody may learn in all that is shown and traced meanwhile.
 async fn log_in(provider: &Provider, person: &Tester) -> Result<IdentityToken, Error> {
+    trace::begin();
     let environment = BTreeMap::new();
     let found = find_identity(Search {
         token: None,
@@ -93,15 +95,12 @@ async fn log_in(provider: &Provider, person: &Tester) -> Result<IdentityToken, E
     let failed = failed
         .map(|error| format!("{error} {error:?}"))
         .unwrap_or_default();
-    for secret in provider
-        .seen()
-        .secrets
-        .iter()
-        .map(String::as_str)
-        .chain([SECRET])
-    {
+    let traced = trace::text();
+    assert!(traced.contains("reqwest"), "nothing was traced");
+    for secret in provider.seen().secrets.iter().chain([&SECRET.to_owned()]) {
         assert!(!shown.contains(secret), "{shown}");
         assert!(!failed.contains(secret), "{failed}");
+        assert!(!traced.contains(secret), "{secret} is traced");
     }
     result
 }

@@ -5,6 +5,7 @@
 mod ci;
 mod login;
 mod provider;
+mod trace;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::Value;
