@@ -348,6 +348,41 @@ fn a_token_in_place_of_its_file_is_not_shown() {
         .says("expected the name of a file that has the token");
 }
 
+/// Wherever a URL is taken, somebody gives one with a password in it.
+#[test]
+fn a_secret_in_a_url_is_not_shown() {
+    let marked = Marked::new();
+    let package = marked.package.as_str();
+    for url in [
+        format!("https://user:{MARK}@127.0.0.1:9/acme"),
+        format!("https://127.0.0.1:9/t/{MARK}/acme"),
+        format!("https://127.0.0.1:9/acme?token={MARK}"),
+    ] {
+        for args in [
+            &["sign", package, "--channel", &url][..],
+            &["sign", package, "-x", "--trust", &url],
+            &["verify", package, "--trust", &url],
+            &[
+                "verify",
+                package,
+                "--allow-any-identity",
+                "--mirror-of",
+                &url,
+            ],
+            &["verify", &url, "--allow-any-identity", "--trust", "sandbox"],
+            &["inspect", &url],
+            &["validate", &url],
+            &["plan", "--to", &url],
+        ] {
+            let output = marked.run(args, &[]);
+            assert_ne!(output.status, Some(0), "{args:?} {output}");
+            let args = [args, &["--output-format", "json", "-vv"]].concat();
+            let output = marked.run(&args, &[]);
+            assert_ne!(output.status, Some(0), "{args:?} {output}");
+        }
+    }
+}
+
 #[test]
 fn an_identity_provider_that_repeats_its_secret_is_not_repeated() {
     let marked = Marked::new();

@@ -4,7 +4,7 @@ use std::{io, ops::Range, path::PathBuf};
 
 use serde::Serialize;
 
-use crate::exit::Status;
+use crate::{exit::Status, secret::veiled};
 
 /// Everything a command can fail with.
 #[derive(Debug, thiserror::Error)]
@@ -317,9 +317,9 @@ impl Error {
             schema_version: 1,
             error: ErrorBody {
                 code: self.code(),
-                message: self.to_string(),
-                causes: self.causes(),
-                help: self.hint(),
+                message: veiled(&self.to_string()),
+                causes: self.causes().iter().map(|cause| veiled(cause)).collect(),
+                help: self.hint().as_deref().map(veiled),
                 exit_status: self.status().code(),
             },
         }

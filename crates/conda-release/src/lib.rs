@@ -30,6 +30,7 @@ pub mod printer;
 mod progress;
 mod rehearsal;
 mod release;
+mod secret;
 mod shown;
 mod source;
 mod table;
@@ -38,7 +39,10 @@ mod workspace;
 
 use std::{ffi::OsString, path::Path, process::ExitCode};
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::{
+    CommandFactory, FromArgMatches,
+    error::{ContextKind, ContextValue},
+};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
@@ -46,6 +50,7 @@ use crate::{
     error::Error,
     exit::Status,
     printer::{ColorChoice, OutputFormat, Printer, Verbosity},
+    secret::veiled,
     shown::Shown,
     workspace::Workspace,
 };
@@ -70,7 +75,7 @@ pub fn main_with_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         .and_then(|matches| Cli::from_arg_matches(&matches))
     {
         Ok(cli) => cli,
-        Err(error) => return not_run(&error, asks_for_json).into(),
+        Err(error) => return not_run(error, asks_for_json).into(),
     };
     if matches!(cli.command, Command::Worker) {
         return conda_recipes::worker::serve();
@@ -130,7 +135,13 @@ fn report(error: &Error, printer: &Printer) -> Status {
 }
 
 /// Answers a command line that runs nothing: a wrong one, or one that asks for help or the version.
-fn not_run(error: &clap::Error, asks_for_json: bool) -> Status {
+fn not_run(mut error: clap::Error, asks_for_json: bool) -> Status {
+    for kind in [ContextKind::InvalidValue, ContextKind::InvalidArg] {
+        if let Some(ContextValue::String(text)) = error.get(kind) {
+            let text = veiled(text);
+            error.insert(kind, ContextValue::String(text));
+        }
+    }
     // A closed stream leaves nobody to tell.
     let _printed = error.print();
     if !error.use_stderr() {

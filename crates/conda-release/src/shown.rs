@@ -9,6 +9,7 @@ use miette::{
 use crate::{
     error::{ConfigError, Error},
     foreign::{harmless, harmless_lines, is_harmless},
+    secret::veiled,
 };
 
 /// An error as a person reads it, with every foreign character made harmless.
@@ -35,13 +36,13 @@ impl Shown {
             )
         });
         Self {
-            message: harmless_lines(&failure.message),
+            message: presentable(&failure.message),
             causes: failure
                 .causes
                 .iter()
-                .map(|cause| harmless_lines(cause))
+                .map(|cause| presentable(cause))
                 .collect(),
-            help: failure.help.as_deref().map(harmless_lines),
+            help: failure.help.as_deref().map(presentable),
             excerpt,
         }
     }
@@ -87,16 +88,21 @@ impl From<&Error> for Shown {
             _ => None,
         };
         Self {
-            message: harmless_lines(&error.to_string()),
+            message: presentable(&error.to_string()),
             causes: error
                 .causes()
                 .iter()
-                .map(|cause| harmless_lines(cause))
+                .map(|cause| presentable(cause))
                 .collect(),
-            help: error.hint().map(|hint| harmless_lines(&hint)),
+            help: error.hint().map(|hint| presentable(&hint)),
             excerpt,
         }
     }
+}
+
+/// A text that neither rewrites the terminal nor tells a secret.
+fn presentable(text: &str) -> String {
+    veiled(&harmless_lines(text))
 }
 
 /// A source text whose control and bidirectional characters are replaced by characters of as many

@@ -157,12 +157,10 @@ async fn entry_by_uuid(
     Path(uuid): Path<String>,
 ) -> Result<Response, RekorError> {
     let unknown = || RekorError::new(StatusCode::NOT_FOUND, "");
-    let hash = match uuid.len() {
-        64 => uuid.as_str(),
-        80 => match uuid.split_at(16) {
-            (tree, hash) if i64::from_str_radix(tree, 16) == Ok(TREE_ID) => hash,
-            _ => return Err(unknown()),
-        },
+    let hash = match (uuid.len(), uuid.split_at_checked(16)) {
+        (64, _) => uuid.as_str(),
+        (80, Some((tree, hash))) if i64::from_str_radix(tree, 16) == Ok(TREE_ID) => hash,
+        (80, _) if uuid.bytes().all(|byte| byte.is_ascii_hexdigit()) => return Err(unknown()),
         _ => "",
     };
     let hash = Sha256Hash::from_hex(hash).map_err(|_| {

@@ -157,6 +157,11 @@ async fn what_is_not_in_the_log_is_not_found() {
         (format!("/{}", "0".repeat(64)), StatusCode::NOT_FOUND),
         (format!("/{}", "0".repeat(80)), StatusCode::NOT_FOUND),
         ("/zz".to_owned(), StatusCode::UNPROCESSABLE_ENTITY),
+        (
+            // 80 bytes, of which the sixteenth does not end a character.
+            format!("/aaa{}", "%F0%9F%A6%80".repeat(19) + "a"),
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ),
         ("?logIndex=0".to_owned(), StatusCode::NOT_FOUND),
         ("?logIndex=4163431".to_owned(), StatusCode::NOT_FOUND),
     ] {
