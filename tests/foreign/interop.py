@@ -7,6 +7,7 @@
                    CEP-27 that it breaks
   a private one    conda-release has the trust material of the instance from a TUF repository that python-tuf makes:
                    refreshed, after a rotation of keys, expired, unreachable
+  provenance       of a rehearsal is accepted by sigstore-python and cosign, and with its attestation by conda-sigstore
   conformance      what conformance-client signs, a statement and a file, is accepted by itself and by others
   production       what the public instances signed verifies with no network at all, by the roots in the program; signing
                    with them then ends with an error that says why
@@ -381,6 +382,43 @@ def check_tuf(programs: Programs, instance: Instance, scratch: Path, report: Rep
         check("verifying when it cannot be reached", verify(), VERIFIED, "from the cache")
 
 
+# --- Provenance -------------------------------------------------------------------------------------------------------
+
+RECIPE = """\
+package: {name: built, version: 1.0.0}
+build: {noarch: generic, script: [mkdir -p $PREFIX/share, echo built > $PREFIX/share/built.txt]}
+"""
+
+
+def check_release_with_provenance(programs: Programs, scratch: Path, report: Report) -> None:
+    """What a release says of a package's making is believed by others, too."""
+    workspace = scratch / "released"
+    recipe = workspace / "recipes" / "built" / "recipe.yaml"
+    recipe.parent.mkdir(parents=True)
+    recipe.write_text(RECIPE)
+    (workspace / "conda-release.toml").write_text(f'target-channel = "{CHANNEL}"\n[sign]\nprovenance = true\n')
+    released = run(programs.conda_release, "release", "--root", workspace)
+    report.check("a release with provenance", released.returncode == 0, released.stdout)
+    root = workspace / "target" / "conda-release" / "rehearsal"
+    [entry] = json.loads((root / "release-manifest.json").read_bytes())["packages"]
+    package = root / "packages" / entry["subdir"] / entry["file"]
+    attested = entry["attestation"]
+    trust = Trust(root / "sandbox" / "trust_config.json", root / "sandbox" / "trusted_root.json")
+    provenance = Attempt(root / attested["provenance"]["bundle"], package, attested["identity"], attested["issuer"])
+    sidecar = dataclasses.replace(provenance, bundle=root / "channel" / entry["subdir"] / f"{entry['file']}.sigs")
+    slsa = "https://slsa.dev/provenance/v1"
+    for what, verifier, attempt in (
+        ("the provenance", sigstore_python(trust), provenance),
+        ("the provenance", cosign(programs.cosign, trust, slsa), provenance),
+        ("the sidecar", conda_sigstore(trust, CHANNEL), sidecar),
+    ):
+        result = verifier.ask(attempt)
+        report.check(f"{verifier.name} accepts {what} of a release", verifier.accepts(result), result.stdout)
+    evidence = json.loads(result.stdout)["evidence"]
+    kinds = {each["predicate_type"] for each in evidence if each["verified"]}
+    report.check("conda-sigstore finds both in the sidecar", kinds == {PREDICATE_TYPE, slsa}, result.stdout)
+
+
 # --- Conformance ------------------------------------------------------------------------------------------------------
 
 
@@ -497,6 +535,7 @@ def main() -> int:
             check_provenance(programs, sigstore, package, report)
             check_conformance(programs, sigstore, package, folder, report)
             check_tuf(programs, instance, folder, report)
+        check_release_with_provenance(programs, folder, report)
         workspace = folder / "workspace"
         with sandbox(programs, workspace, "v1") as instance:
             (workspace / "conda-release.toml").touch()

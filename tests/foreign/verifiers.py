@@ -82,10 +82,10 @@ def sigstore_python(trust: Trust) -> Verifier:
     return Verifier("sigstore-python", ask, refusals)
 
 
-def cosign(program: Path, trust: Trust) -> Verifier:
+def cosign(program: Path, trust: Trust, predicate_type: str = PREDICATE_TYPE) -> Verifier:
     def ask(attempt: Attempt) -> Result:
         return run(
-            *(program, "verify-blob-attestation", "--trusted-root", trust.trusted_root, "--type", PREDICATE_TYPE),
+            *(program, "verify-blob-attestation", "--trusted-root", trust.trusted_root, "--type", predicate_type),
             *("--bundle", attempt.bundle, "--certificate-identity", attempt.identity),
             *("--certificate-oidc-issuer", attempt.issuer, attempt.file),
         )
