@@ -12,8 +12,9 @@ use rattler_sigstore::{
 };
 use reqwest::Client;
 use reqwest_middleware::ClientBuilder;
+use serde_json::Value;
 
-/// Two packages, released.
+/// Two packages, released with provenance: each sidecar has a bundle that is not for these clients.
 struct Release {
     workspace: Workspace,
     records: Vec<RepoDataRecord>,
@@ -23,6 +24,7 @@ struct Release {
 impl Release {
     fn new() -> Self {
         let workspace = Workspace::with_two_packages();
+        workspace.config("sign.provenance = true\n").commit();
         workspace.run(["release"]).ends(0);
         let folder = workspace.rehearsal("channel");
         let channel = Channel::try_from_directory(&folder).unwrap();
@@ -66,6 +68,10 @@ async fn every_package_of_a_release_is_accepted() {
     let release = Release::new();
     assert_eq!(release.records.len(), 2);
     for record in &release.records {
+        let sidecar = sidecar_url_for_record(record).unwrap().unwrap();
+        let sidecar = fs::read(sidecar.to_file_path().unwrap()).unwrap();
+        let bundles: Vec<Value> = serde_json::from_slice(&sidecar).unwrap();
+        assert_eq!(bundles.len(), 2, "the attestation and the provenance");
         let outcome = release.verify(record, release.signer()).await.unwrap();
         assert!(outcome.warnings.is_empty(), "{:?}", outcome.warnings);
         let attestation = outcome.attestation.unwrap();
