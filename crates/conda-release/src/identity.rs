@@ -1,14 +1,16 @@
 //! Who signs for real: found once, shown before use, asked again when a certificate is renewed.
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use async_trait::async_trait;
 use clap::Args;
 use conda_attest::{
-    Error as AttestError, Identity, IdentitySource, IdentityToken, ProcessEnvironment, Search,
-    TokenFacts, TokenInput, Trust,
+    Error as AttestError, Evidence, Identity, IdentitySource, IdentityToken, ProcessEnvironment,
+    Search, TokenFacts, TokenInput, Trust,
 };
-use tokio::sync::Mutex;
 use url::{Host, Url};
 
 use crate::{error::Error, person::AtTerminal, printer::Printer, workspace::Workspace};
@@ -46,9 +48,10 @@ impl IdentityArgs {
 /// An identity to sign with under a trust, and its first token.
 pub(crate) struct Signer {
     source: Identity,
-    facts: TokenFacts,
-    /// The first token, until it is used: to ask twice might have a person log in twice.
-    first: Mutex<Option<IdentityToken>>,
+    /// The first token. It is used before another is asked for: to ask twice might have a person
+    /// log in twice.
+    first: IdentityToken,
+    is_used: AtomicBool,
 }
 
 impl Signer {
@@ -72,29 +75,33 @@ impl Signer {
         })
         .await?;
         let first = source.token().await?;
-        let facts = first.facts();
-        match is_rehearsed(&facts.issuer) {
-            true => Err(Error::RehearsedIdentity(facts.issuer)),
+        match is_rehearsed(first.issuer()) {
+            true => Err(Error::RehearsedIdentity(first.issuer().to_owned())),
             false => Ok(Self {
                 source,
-                facts,
-                first: Mutex::new(Some(first)),
+                first,
+                is_used: AtomicBool::new(false),
             }),
         }
     }
 
     /// What the first token says of itself.
-    pub(crate) fn facts(&self) -> &TokenFacts {
-        &self.facts
+    pub(crate) fn facts(&self) -> TokenFacts {
+        self.first.facts()
+    }
+
+    /// Whether what is proved was signed by this identity.
+    pub(crate) fn has_signed(&self, proved: &Evidence) -> bool {
+        self.first.speaks_for(proved)
     }
 }
 
 #[async_trait]
 impl IdentitySource for Signer {
     async fn token(&self) -> Result<IdentityToken, AttestError> {
-        match self.first.lock().await.take() {
-            Some(token) => Ok(token),
-            None => self.source.token().await,
+        match self.is_used.swap(true, Ordering::Relaxed) {
+            false => Ok(self.first.clone()),
+            true => self.source.token().await,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::*;
+use crate::Evidence;
 
 fn jwt(claims: &str) -> String {
     let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
@@ -471,4 +472,55 @@ async fn files_that_hold_no_good_token_are_refused() {
     assert_eq!(refusal_of_file(&path).await.unwrap().code(), "io");
     std::fs::create_dir(&path).unwrap();
     assert_eq!(refusal_of_file(&path).await.unwrap().code(), "io");
+}
+
+#[test]
+fn a_token_speaks_for_what_its_own_workflow_or_person_signed_and_for_nothing_else() {
+    let proved = |identity: &str, repository: Option<&str>| Evidence {
+        trust: "t".to_owned(),
+        identity: identity.to_owned(),
+        issuer: "https://i".to_owned(),
+        repository: repository.map(str::to_owned),
+        commit: None,
+        git_ref: None,
+        workflow: None,
+        run: None,
+        logged: true,
+        log_index: None,
+        signed_at: release_manifest::Timestamp::from_unix(0),
+        certificate_not_after: release_manifest::Timestamp::from_unix(0),
+        target_channel: None,
+    };
+    let workflow = "acme/ci/.github/workflows/sign.yml@refs/heads/main";
+    let job = token(&GOOD.replace(
+        '{',
+        &format!(r#"{{"job_workflow_ref":"{workflow}","repository":"acme/pkgs","#),
+    ));
+    let signer = format!("https://github.com/{workflow}");
+    let ours = "https://github.com/acme/pkgs";
+    assert!(job.speaks_for(&proved(&signer, Some(ours))));
+    // The reusable workflow, called by another repository; or one whose name ends like it.
+    for repository in [
+        None,
+        Some("https://github.com/evil/pkgs"),
+        Some("https://github.com/xacme/pkgs"),
+    ] {
+        assert!(
+            !job.speaks_for(&proved(&signer, repository)),
+            "{repository:?}"
+        );
+    }
+    let tag = signer.replace("heads/main", "tags/main");
+    assert!(!job.speaks_for(&proved(&tag, Some(ours))));
+    let elsewhere = Evidence {
+        issuer: "https://other".to_owned(),
+        ..proved(&signer, Some(ours))
+    };
+    assert!(!job.speaks_for(&elsewhere));
+
+    let person = token(&GOOD.replace('{', r#"{"email":"a@b.c","#));
+    assert!(person.speaks_for(&proved("a@b.c", None)));
+    assert!(!person.speaks_for(&proved("ba@b.c", None)));
+    // What does not tell who its certificate will name speaks for nobody.
+    assert!(!token(GOOD).speaks_for(&proved("me", None)));
 }

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
-use crate::{Error, Provider};
+use crate::{Error, Evidence, Provider};
 
 /// A token is one or two kilobytes, wherever it comes from.
 pub(crate) const MAX_TOKEN: usize = 64 << 10;
@@ -53,6 +53,7 @@ impl TokenFacts {
 #[derive(Clone, Default, Deserialize)]
 struct MoreClaims {
     job_workflow_ref: Option<String>,
+    repository: Option<String>,
     nonce: Option<String>,
     /// Seconds since 1970, which may have a fraction.
     nbf: Option<f64>,
@@ -148,6 +149,29 @@ impl IdentityToken {
     /// identity its certificate will have.
     pub(crate) fn workflow_ref(&self) -> Option<&str> {
         self.more.job_workflow_ref.as_deref()
+    }
+
+    /// Whether what is proved was signed by the owner of this token: the same workflow for the same
+    /// repository, or the same address. `false` also where the token does not tell what its
+    /// certificate will say.
+    #[must_use]
+    pub fn speaks_for(&self, proved: &Evidence) -> bool {
+        let ends_in = |url: &str, path: &str| {
+            let base = url.strip_suffix(path);
+            base.is_some_and(|base| base.ends_with('/'))
+        };
+        let is_owner = match (self.workflow_ref(), self.email()) {
+            // A reusable workflow signs as itself for every repository that calls it.
+            (Some(workflow), _) => {
+                let repository = self.more.repository.as_deref();
+                let repositories = repository.zip(proved.repository.as_deref());
+                ends_in(&proved.identity, workflow)
+                    && repositories.is_some_and(|(own, proved)| ends_in(proved, own))
+            }
+            (None, Some(email)) => email == proved.identity,
+            (None, None) => false,
+        };
+        is_owner && self.issuer() == proved.issuer
     }
 
     /// The address that the certificate of a person will have.

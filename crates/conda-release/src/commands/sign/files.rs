@@ -7,7 +7,8 @@ use std::{
 
 use cep27::{Sha256, TargetChannel};
 use conda_attest::{
-    PackageFile, Purpose, SignOptions, Signed, TokenFacts, Trust, TrustOptions, TrustSource,
+    PackageFile, Policy, Purpose, SignOptions, Signed, TokenFacts, Trust, TrustOptions,
+    TrustSource, Verifier,
 };
 use rayon::prelude::*;
 use release_manifest::{Mode, Timestamp};
@@ -72,6 +73,8 @@ struct Entry {
 enum Outcome {
     /// It has a new attestation.
     Attested,
+    /// It has the attestation that would be made.
+    Kept,
     /// No attestation could be made.
     Failed,
     /// The identity ended first: the same command with a new token continues.
@@ -167,11 +170,51 @@ impl Files {
         trust::announce(&trust, printer);
         let signer = Signer::find(identity.token().as_ref(), &trust, printer).await?;
         let options = self.options(workspace);
-        let lines = Attesting::start(printer, self.packages.len());
-        let results = conda_attest::sign(&trust, &signer, self.packages, &options, &lines).await?;
+        let kept = self.signed_by(&signer, &Verifier::new(&trust)?);
+        let packages = self.packages.iter().cloned();
+        let (kept, missing): (Vec<_>, Vec<_>) =
+            packages.partition(|package| kept.contains(&package.path));
+        for package in &kept {
+            let shown = workspace.shown(&package.path);
+            printer.status(
+                "Kept",
+                &format!("{shown}: attested by this identity before"),
+            );
+        }
+        let lines = Attesting::start(printer, missing.len());
+        let results = conda_attest::sign(&trust, &signer, missing, &options, &lines).await?;
         drop(lines);
-        let report = Report::of(&trust, self.channel, Some(signer.facts()), results);
+        let mut report = Report::of(&trust, self.channel, Some(signer.facts()), results);
+        report.packages.extend(kept.into_iter().map(Entry::kept));
+        let place = |entry: &Entry| {
+            let mut packages = self.packages.iter();
+            packages.position(|package| package.path == entry.package)
+        };
+        report.packages.sort_by_cached_key(place);
         report.end(workspace, printer)
+    }
+
+    /// The packages whose bundle beside them is what would be made again: it verifies, for this
+    /// channel, and was signed by this identity.
+    fn signed_by(&self, signer: &Signer, verifier: &Verifier) -> BTreeSet<PathBuf> {
+        let is_signed = |package: &&PackageFile| {
+            let Ok(bundle) = conda_attest::read_bundle(&package.bundle_path()) else {
+                return false;
+            };
+            let channel = Some(self.channel.as_str());
+            // Whoever it was is compared with the token below.
+            let verdict = verifier.verify(*package, &bundle, &Policy::Anyone, channel);
+            let is_good = verdict.verifies_package();
+            is_good
+                && verdict
+                    .signed
+                    .is_some_and(|proved| signer.has_signed(&proved))
+        };
+        let packages = self.packages.par_iter();
+        packages
+            .filter(is_signed)
+            .map(|package| package.path.clone())
+            .collect()
     }
 
     fn options(&self, workspace: &Workspace) -> SignOptions {
@@ -186,7 +229,7 @@ impl Report {
     fn of(
         trust: &Trust,
         target_channel: TargetChannel,
-        identity: Option<&TokenFacts>,
+        identity: Option<TokenFacts>,
         results: Vec<(PackageFile, Result<Signed, conda_attest::Error>)>,
     ) -> Self {
         Self {
@@ -236,14 +279,26 @@ impl Report {
     }
 }
 
-impl From<&TokenFacts> for Token {
-    fn from(facts: &TokenFacts) -> Self {
+impl From<TokenFacts> for Token {
+    fn from(facts: TokenFacts) -> Self {
         Self {
             provider: facts.provider.code(),
-            issuer: facts.issuer.clone(),
-            subject: facts.subject.clone(),
-            audience: facts.audience.clone(),
+            issuer: facts.issuer,
+            subject: facts.subject,
+            audience: facts.audience,
             expires_at: facts.expires_at.to_string(),
+        }
+    }
+}
+
+impl Entry {
+    fn kept(package: PackageFile) -> Self {
+        Self {
+            bundle: Some(package.bundle_path()),
+            package: package.path,
+            result: Outcome::Kept,
+            attestation: None,
+            error: None,
         }
     }
 }
