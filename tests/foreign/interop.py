@@ -143,6 +143,7 @@ def check_ours(programs: Programs, instance: Instance, scratch: Path, report: Re
     report.check(f"conda-release signs {BATCH} packages", signed.returncode == 0, signed.stdout)
     bearer = instance.environment["ACTIONS_ID_TOKEN_REQUEST_TOKEN"]
     report.check("conda-release shows no secret", bearer not in signed.stdout and "eyJ" not in signed.stdout)
+    check_kept(programs, instance, folder, packages, report)
     asked = [(None, Attempt(bundle(package), package, instance.identity, instance.issuer)) for package in packages]
     asked += tampered(packages[0], packages[1], instance, scratch)
 
@@ -164,6 +165,19 @@ def check_ours(programs: Programs, instance: Instance, scratch: Path, report: Re
             report.check(f"{verifier.name} accepts {attempt.file.name}", verifier.accepts(result), result.stdout)
         else:
             report.check(f"{verifier.name} refuses {lie}", verifier.refuses(result, lie), result.stdout)
+
+
+def check_kept(programs: Programs, instance: Instance, folder: Path, packages: list[Path], report: Report) -> None:
+    """The same command again signs what it had not, and keeps the rest as it is."""
+    before = [bundle(package).read_bytes() for package in packages]
+    late = conda_package.write(folder, "late")
+    again = run(
+        *(programs.conda_release, "sign", *packages, late, "--channel", CHANNEL),
+        *("--trust", instance.trust.trust_config),
+        env={**os.environ, **instance.environment},
+    )
+    kept = [bundle(package).read_bytes() for package in packages] == before and bundle(late).exists()
+    report.check("conda-release keeps what it signed and signs the rest", again.returncode == 0 and kept, again.stdout)
 
 
 def bundle(package: Path) -> Path:
