@@ -322,6 +322,13 @@ fn blame(error: &Sigstore) -> (CheckName, Refusal) {
                 CertificateError::NoValidAuthority { .. } => "no_valid_authority",
                 CertificateError::NotYetValid { .. } => "certificate_not_yet_valid",
                 CertificateError::Expired { .. } => CERTIFICATE_EXPIRED,
+                // The chain is checked first, and the text is all that the library tells of it.
+                CertificateError::ChainInvalid(text) if text.contains("CertExpired") => {
+                    CERTIFICATE_EXPIRED
+                }
+                CertificateError::ChainInvalid(text) if text.contains("CertNotValidYet") => {
+                    "certificate_not_yet_valid"
+                }
                 CertificateError::Sct(_) => "sct",
                 _ => "untrusted_certificate",
             },

@@ -43,6 +43,7 @@ with_either_log!(
     a_service_that_stays_away_is_given_up_at_the_deadline,
     a_service_that_says_nothing_is_asked_again,
     a_certificate_about_to_end_is_renewed,
+    a_certificate_that_ends_before_the_timestamp_is_replaced,
     a_renewal_that_is_refused_is_asked_for_once_and_what_is_signed_stays,
     without_another_token_what_is_left_can_be_signed_later,
     short_certificates_and_tokens_last_for_a_long_batch,
@@ -300,6 +301,23 @@ async fn a_certificate_about_to_end_is_renewed(rekor: RekorVersions) {
     assert_eq!(log.count(issued), 2);
 }
 
+async fn a_certificate_that_ends_before_the_timestamp_is_replaced(rekor: RekorVersions) {
+    let life = Duration::from_secs(2);
+    let fixture = Fixture::with(Options {
+        faults: listed(&[
+            (Service::Fulcio, 1, FaultKind::ShortCertificate(life)),
+            (Service::Tsa, 1, FaultKind::Delay(life * 2)),
+        ]),
+        ..with(rekor)
+    })
+    .await;
+    let results = fixture.sign(fixture.packages(1)).await;
+    check(&fixture, &results);
+    assert_eq!(fixture.sandbox.requests(Service::Fulcio), 2);
+    assert_eq!(fixture.sandbox.requests(Service::Rekor), 2);
+    assert_eq!(retries(&results), 1);
+}
+
 /// The log takes as long as the first certificate lives, so that the second package needs another.
 fn second_certificate_is(rekor: RekorVersions, kind: FaultKind) -> Options {
     let life = Duration::from_secs(3);
@@ -498,6 +516,19 @@ async fn so_many_packages_at_a_time_and_no_more(rekor: RekorVersions) {
         .unwrap();
     assert_eq!(codes(&results), ["signed"; 3 * LIMIT]);
     assert_eq!(most.load(Ordering::SeqCst), LIMIT);
+}
+
+/// A log of Rekor v1 has a clock of its own.
+#[tokio::test]
+async fn rekor_v1_needs_no_timestamp_authority() {
+    let fixture = Fixture::with(Options {
+        tsa: false,
+        ..with(RekorVersions::V1)
+    })
+    .await;
+    let results = fixture.sign(fixture.packages(3)).await;
+    check(&fixture, &results);
+    assert_eq!(fixture.sandbox.requests(Service::Tsa), 0);
 }
 
 #[tokio::test]
