@@ -287,9 +287,11 @@ fn proven<'a>(
             continue;
         };
         let verdict = verifier.verify(package, bundle, policy, Some(channel));
-        is_attested |= verdict.verifies_package();
+        let is_logged = verdict.signed.as_ref().is_some_and(|signed| signed.logged);
+        is_attested |= verdict.verifies_package() && is_logged;
         match verdict.passed() {
-            true => bundles.push(attestation.file.clone()),
+            true if is_logged => bundles.push(attestation.file.clone()),
+            true => reasons.push(format!("`{file}` is in no log that everybody can see")),
             false => reasons.push(format!("`{file}`: {verdict}")),
         }
     }
