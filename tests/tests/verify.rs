@@ -345,6 +345,36 @@ fn one_subdir_is_enough_to_ask_for() {
 }
 
 #[test]
+fn each_of_several_attestations_is_judged_and_any_good_one_is_enough() {
+    let published = Published::new();
+    let workspace = &published.workspace;
+    let package = published.copy();
+    let made = workspace.packages_in(workspace.rehearsal("packages"));
+    let bundles = made.iter().map(|file| {
+        let bundle = format!("packages/noarch/{file}.sigstore.json");
+        fs::read_to_string(workspace.rehearsal(bundle)).unwrap()
+    });
+    let bundles: Vec<String> = bundles.collect();
+    let verify = |beside: &str| {
+        workspace.write(format!("{}.sigs", published.first()), beside);
+        workspace.run([&["verify", text(&package)], &TRUSTED[..]].concat())
+    };
+    let output = verify(&format!("[{},{}]", bundles[1], bundles[0])).ends(0);
+    for shown in [
+        // Who signed it is not known of one that proves nothing about these bytes.
+        "    ✗ publish attestation\n",
+        "        statement: ",
+        "    ✓ publish attestation, signed by https://",
+    ] {
+        assert!(output.stdout.contains(shown), "{output}");
+    }
+    let twice = format!("[{},{}]", bundles[1], bundles[1]);
+    let output = verify(&twice).ends(7);
+    assert_eq!(output.stdout.matches("✗").count(), 3, "{output}");
+    verify("[]").ends(7);
+}
+
+#[test]
 fn a_packages_url_stands_for_that_package() {
     let published = Published::new();
     let verify = |file: &str| {

@@ -307,18 +307,23 @@ async fn a_record_that_is_no_package_leaves_the_others_alone() {
 
 #[tokio::test]
 async fn what_fails_in_passing_is_asked_for_again() {
-    let server = Server::with(record()).await;
+    // More than fits into the buffers on the way, so that half of it arrives.
+    let package = vec![7; 8 << 20];
+    let sha256 = disk::hash_of(&package);
+    let server = Server::with(json!({"sha256": sha256, "size": package.len()})).await;
     let path = format!("/c/noarch/{NAME}");
     for passing in [
         Reply::Status(500),
         Reply::Status(503),
         Reply::RetryAfter(429, 0),
-        Reply::Torn(PACKAGE[..5].to_vec()),
+        Reply::Torn(package[..package.len() / 2].to_vec()),
     ] {
         let before = server.seen(&path).len();
-        server.on(&path, [passing, Reply::Body(PACKAGE.to_vec())]);
+        server.on(&path, [passing, Reply::Body(package.clone())]);
         // Whatever came before the connection was gone is no part of it.
-        assert_eq!(server.download().await.unwrap().sha256(), sha256());
+        let download = server.download().await.unwrap();
+        assert_eq!(download.sha256(), sha256);
+        assert_eq!(disk::hash(download.path()).unwrap(), Some(sha256));
         assert_eq!(server.seen(&path).len() - before, 2);
     }
     server.on(&path, [Reply::Status(502)]);
