@@ -136,9 +136,20 @@ impl TrustArgs {
     }
 
     fn tuf(&self, url: &str) -> Result<Instance, Error> {
+        // What cannot be read as a URL may carry a secret all the same: it is not repeated.
         let url = url
             .parse::<Url>()
-            .map_err(|error| Error::Usage(format!("`{url}` is no URL: {error}")))?;
+            .map_err(|error| Error::Usage(format!("the URL of --trust is none: {error}")))?;
+        let is_bare = url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none();
+        if !is_bare {
+            return Err(Error::Usage(
+                "expected the URL of a TUF repository without credentials, query and fragment"
+                    .to_owned(),
+            ));
+        }
         match (&self.signing_config, &self.tuf_root) {
             (Some(_), _) => Err(no_use("--signing-config", "a trusted_root.json")),
             (None, Some(root)) => Ok(Instance::Sigstore(TrustSource::Tuf {
@@ -254,6 +265,20 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_in_a_url_is_refused_and_not_repeated() {
+        for url in [
+            "https://me:s3cret@tuf.example",
+            "https://s3cret@tuf.example",
+            "https://tuf.example/?token=s3cret",
+            "https://tuf.example/#s3cret",
+            "https://me:s3cret@",
+        ] {
+            let error = named(&format!("--trust {url} --tuf-root r.json")).unwrap_err();
+            assert!(!error.contains("s3cret"), "{error}");
+        }
+    }
+
+    #[test]
     fn what_does_not_go_together_is_refused() {
         for (line, expected) in [
             (
@@ -261,7 +286,7 @@ mod tests {
                 "neither a file nor one of public-good",
             ),
             ("--trust https://tuf.example", "--tuf-root"),
-            ("--trust https://", "is no URL"),
+            ("--trust https://", "the URL of --trust is none"),
             ("--trust staging --tuf-root r.json", "--tuf-root goes with"),
             ("--trust r.json --tuf-root r.json", "--tuf-root goes with"),
             (
