@@ -266,13 +266,14 @@ const TABLE: &[(&str, Log, Change, (&str, &str))] = &[
 
 async fn loot(court: &Court, log: RekorVersions) -> Loot {
     let forger = court.forger(log).await;
-    // Certified before the first signature, so that its certificate is valid for it.
+    // Certified before the first signature, so that their certificates are valid for it.
     let another = court.forger(log).await;
+    let elsewhere = Court::new().await;
+    let stranger = elsewhere.forger(log).await;
     let mut all = Vec::new();
     for package in &court.packages {
         all.push(forger.attest(package).await);
     }
-    let elsewhere = Court::new().await;
     let other_log = match log {
         RekorVersions::V1 => RekorVersions::V2,
         _ => RekorVersions::V1,
@@ -281,11 +282,7 @@ async fn loot(court: &Court, log: RekorVersions) -> Loot {
         good: all[2].clone(),
         sibling: all[1].clone(),
         again: another.attest(court.package()).await,
-        foreign: elsewhere
-            .forger(log)
-            .await
-            .attest(elsewhere.package())
-            .await,
+        foreign: stranger.attest(elsewhere.package()).await,
         other_log: court.forger(other_log).await.attest(court.package()).await,
     }
 }
