@@ -164,6 +164,20 @@ fn claims_not_prefixes() {
     attested
         .verify(&["--signer-workflow", WORKFLOW, "--issuer", ISSUER])
         .ends(2);
+    let shared = "acme/shared/.github/workflows/sign.yml@refs/tags/v1";
+    let called = Attested::by(Options {
+        claims: Claims {
+            signer_workflow: Some(shared.to_owned()),
+            ..Claims::github_actions()
+        },
+        ..Options::default()
+    });
+    let signer = format!("https://github.com/{shared}");
+    let by_signer = ["--identity", &signer, "--issuer", ISSUER];
+    assert_eq!(called.refused(&by_signer), ["identity"]);
+    let with = |repository| [&by_signer[..], &["--repo", repository]].concat();
+    assert_eq!(called.refused(&with("acme/other")), ["identity"]);
+    called.verify(&with("acme/pkgs")).ends(0);
 }
 
 #[test]

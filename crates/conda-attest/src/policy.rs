@@ -1,7 +1,7 @@
 //! Who may have signed.
 
 use regex::Regex;
-use sigstore_crypto::CertificateInfo;
+use sigstore_crypto::{CertificateInfo, FulcioCiClaims};
 
 use crate::Error;
 use crate::verdict::Refusal;
@@ -14,8 +14,8 @@ pub const GITHUB_ISSUER: &str = "https://token.actions.githubusercontent.com";
 pub enum Policy {
     /// One identity, or those of a pattern, as vouched for by exactly this issuer.
     ///
-    /// That of a reusable workflow is the same for everybody who calls it: then name the
-    /// repository, too, in [`Github`].
+    /// That of a reusable workflow is the same for everybody who calls it: [`Github`] is the policy
+    /// that looks at who did.
     Identity {
         /// The subject alternative name of the certificate.
         identity: Matcher,
@@ -145,7 +145,8 @@ impl WholeRegex {
 /// Numbers are those of Fulcio's certificate extensions, `1.3.6.1.4.1.57264.1.N`.
 #[derive(Clone, Debug, Default)]
 pub struct Github {
-    /// Who signed: the subject alternative name. Enough by itself if the issuer is given with it.
+    /// Who signed: the subject alternative name. Enough by itself if the issuer is given with it,
+    /// but for a reusable workflow, whose identity is the same for every caller.
     pub identity: Option<Matcher>,
     /// Who vouches (.8); GitHub.com's own issuer unless given.
     pub issuer: Option<String>,
@@ -220,6 +221,18 @@ impl Github {
         Ok(Policy::Github(Box::new(self)))
     }
 
+    /// Whether it says whose source or workflow it must be, and not only who signs.
+    fn names_the_caller(&self) -> bool {
+        let callers = [
+            &self.owner,
+            &self.owner_id,
+            &self.repo,
+            &self.repository_id,
+            &self.workflow,
+        ];
+        callers.into_iter().any(Option::is_some)
+    }
+
     fn check(&self, certificate: &CertificateInfo) -> Result<(), Refusal> {
         let issuer = self.issuer.as_deref().unwrap_or(GITHUB_ISSUER);
         equal("issuer", issuer, certificate.issuer.as_deref())?;
@@ -233,6 +246,9 @@ impl Github {
         {
             let expected = identity.to_string();
             return Err(mismatch("identity", &expected, signer.as_deref()));
+        }
+        if !self.names_the_caller() {
+            refuse_reusable(claims)?;
         }
         let urls = [
             ("owner", &self.owner, &claims.source_repository_owner_uri),
@@ -279,6 +295,23 @@ impl Github {
             }
         }
         Ok(())
+    }
+}
+
+/// Refuses the certificate of a workflow that signs for another one (.9 is not .18): anybody may
+/// call it, and its identity would be the same.
+fn refuse_reusable(claims: &FulcioCiClaims) -> Result<(), Refusal> {
+    match (&claims.build_signer_uri, &claims.build_config_uri) {
+        (Some(signer), Some(caller)) if signer != caller => Err(Refusal::new(
+            "reusable_workflow",
+            format!(
+                "expected a workflow that signs for itself, or a policy that names the repository, found \
+                 the reusable workflow `{}` called by `{}`",
+                cep27::printable(signer),
+                cep27::printable(caller)
+            ),
+        )),
+        _ => Ok(()),
     }
 }
 

@@ -293,6 +293,16 @@ async fn everything_that_is_given_has_to_hold() {
     let good = calling("https://github.com/acme/pkgs");
     let foreign = calling("https://github.com/evil/pkgs");
     assert_eq!(certified.ask(&foreign, &exactly(&identity)).await, None);
+    let alone = github(Github {
+        identity: Some(Matcher::Exact(identity)),
+        ..Github::default()
+    });
+    for caller in [&good, &foreign] {
+        let refusal = certified.ask(caller, &alone).await.unwrap();
+        let said =
+            "expected a workflow that signs for itself, or a policy that names the repository";
+        assert!(refusal.starts_with(said), "{refusal}");
+    }
     let untested = Claims {
         environment: text("test"),
         ..good.clone()

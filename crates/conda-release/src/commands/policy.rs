@@ -19,12 +19,17 @@ use crate::{
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Identity policy")]
 pub struct PolicyArgs {
-    /// The certificate's subject, exactly; with --issuer
-    #[arg(long, value_name = "SAN", requires = "issuer", conflicts_with_all = ["identity_regexp", "github", "allow_any_identity"])]
+    /// The certificate's subject, exactly; with --issuer, and with --repo if it is a reusable workflow
+    #[arg(long, value_name = "SAN", requires = "issuer", conflicts_with_all = ["identity_regexp", "allow_any_identity"])]
     identity: Option<String>,
 
     /// A regular expression for the certificate's whole subject; with --issuer
-    #[arg(long, value_name = "REGEXP", requires = "issuer", conflicts_with_all = ["github", "allow_any_identity"])]
+    #[arg(
+        long,
+        value_name = "REGEXP",
+        requires = "issuer",
+        conflicts_with = "allow_any_identity"
+    )]
     identity_regexp: Option<String>,
 
     /// Who vouches for the identity, exactly; GitHub Actions with --repo and --owner
@@ -161,36 +166,29 @@ impl PolicyArgs {
                 ..
             } => Ok(Policy::Anyone),
             Self {
-                identity: Some(identity),
-                issuer: Some(issuer),
-                ..
-            } => Ok(Policy::exactly(identity, issuer)),
-            Self {
-                identity_regexp: Some(pattern),
-                issuer: Some(issuer),
-                ..
-            } => Ok(Policy::Identity {
-                identity: Matcher::regex(&pattern)?,
-                issuer,
-            }),
-            Self {
+                identity: None,
+                identity_regexp: None,
                 repo: None,
                 owner: None,
                 ..
             } => Err(Error::NoPolicy),
-            github => Ok(Github {
-                issuer: github.issuer,
-                owner: github.owner,
-                repo: github.repo,
-                git_ref: github.git_ref,
-                sha: github.sha,
-                workflow: github.workflow,
-                signer_workflow: github.signer_workflow,
-                environment: github.environment,
-                deny_self_hosted_runners: github.deny_self_hosted_runners,
-                ..Github::default()
+            given => {
+                let pattern = given.identity_regexp.as_deref().map(Matcher::regex);
+                let policy = Github {
+                    identity: given.identity.map(Matcher::Exact).or(pattern.transpose()?),
+                    issuer: given.issuer,
+                    owner: given.owner,
+                    repo: given.repo,
+                    git_ref: given.git_ref,
+                    sha: given.sha,
+                    workflow: given.workflow,
+                    signer_workflow: given.signer_workflow,
+                    environment: given.environment,
+                    deny_self_hosted_runners: given.deny_self_hosted_runners,
+                    ..Github::default()
+                };
+                Ok(policy.into_policy()?)
             }
-            .into_policy()?),
         }
     }
 }
