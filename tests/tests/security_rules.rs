@@ -75,6 +75,9 @@ impl Attested {
     }
 }
 
+/// A change of a bundle.
+type Forge = fn(&mut Value);
+
 async fn attest(folder: &Path, options: Options, package: &Path) {
     let sandbox = Sandbox::start(folder, options).await.unwrap();
     let trust = Trust::from_file(&sandbox.trust_config(), None)
@@ -182,6 +185,7 @@ fn claims_not_prefixes() {
 
 #[test]
 fn log_and_time() {
+    const ENTRIES: &str = "/verificationMaterial/tlogEntries";
     for rekor in [RekorVersions::V1, RekorVersions::V2] {
         let signed = || {
             Attested::by(Options {
@@ -191,26 +195,25 @@ fn log_and_time() {
             })
         };
         signed().verify(&BY_REPOSITORY).ends(0);
-        let entries = "/verificationMaterial/tlogEntries";
-        let forgeries: [(&str, &dyn Fn(&mut Value)); 4] = [
-            ("no entry", &|bundle| {
-                *bundle.pointer_mut(entries).unwrap() = json!([]);
+        let forgeries: [(&str, Forge); 4] = [
+            ("no entry", |bundle| {
+                *bundle.pointer_mut(ENTRIES).unwrap() = json!([]);
             }),
-            ("no proof", &|bundle| {
-                bundle.pointer_mut(entries).unwrap()[0]
+            ("no proof", |bundle| {
+                bundle.pointer_mut(ENTRIES).unwrap()[0]
                     .as_object_mut()
                     .unwrap()
                     .remove("inclusionProof");
             }),
-            ("an unproved second entry", &|bundle| {
-                let entries = bundle.pointer_mut(entries).unwrap().as_array_mut().unwrap();
+            ("an unproved second entry", |bundle| {
+                let entries = bundle.pointer_mut(ENTRIES).unwrap().as_array_mut().unwrap();
                 let mut second = entries[0].clone();
                 second.as_object_mut().unwrap().remove("inclusionProof");
                 entries.push(second);
             }),
-            ("no clock", &|bundle| {
+            ("no clock", |bundle| {
                 bundle["verificationMaterial"]["timestampVerificationData"] = json!({});
-                for entry in bundle.pointer_mut(entries).unwrap().as_array_mut().unwrap() {
+                for entry in bundle.pointer_mut(ENTRIES).unwrap().as_array_mut().unwrap() {
                     entry.as_object_mut().unwrap().remove("inclusionPromise");
                 }
             }),

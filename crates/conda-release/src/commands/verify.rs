@@ -33,7 +33,7 @@ pub(super) use attestations::{all_beside, beside};
 /// repodata, verified and removed.
 ///
 /// Policy and trust are taken from the command line, or from a file named with --config: its
-/// [[verify]] entries, of which any one suffices, and sign.trust. What a checkout configures by
+/// `[[verify]]` entries, of which any one suffices, and sign.trust. What a checkout configures by
 /// itself has no say in what is believed.
 #[derive(Args, Debug)]
 #[command(after_help = "\
