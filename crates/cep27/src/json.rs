@@ -1,7 +1,7 @@
 //! Reading JSON strictly: each key once, nothing behind the document, and limits on all that can grow.
 
 use std::collections::HashSet;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
@@ -127,6 +127,16 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
+    /// Appends the [`segment`] of a key; hardly any has something to escape.
+    fn step_to(&mut self, key: &str) {
+        if key.contains(['~', '/']) {
+            self.pointer.push_str(&segment(key));
+        } else {
+            self.pointer.push('/');
+            self.pointer.push_str(key);
+        }
+    }
+
     fn end<E: serde::de::Error>(&mut self, code: &'static str, expected: String, found: &str) -> E {
         self.ending = Some(violation(code, self.pointer.clone(), expected, found));
         E::custom(code)
@@ -195,7 +205,8 @@ impl<'de> Visitor<'de> for Node<'_, '_> {
         self.enter()?;
         let (here, level) = (self.scan.pointer.len(), self.level + 1);
         for index in 0.. {
-            self.scan.pointer.push_str(&segment(&index.to_string()));
+            // Writing to a string does not fail.
+            let _ok = write!(self.scan.pointer, "/{index}");
             let element = elements.next_element_seed(Node {
                 scan: &mut *self.scan,
                 level,
@@ -217,7 +228,7 @@ impl<'de> Visitor<'de> for Node<'_, '_> {
                 let expected = format!("keys of at most {KEY_LIMIT} bytes");
                 return Err(self.scan.end("key_length", expected, "a longer one"));
             }
-            self.scan.pointer.push_str(&segment(&key));
+            self.scan.step_to(&key);
             if keys.contains(&key) {
                 self.scan.violations.push(*violation(
                     "duplicate_key",

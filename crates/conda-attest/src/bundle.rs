@@ -98,8 +98,8 @@ impl Parsed {
         }
         let value = cep27::check_json(json).map_err(|found| refuse(crate::trust::list(&found)))?;
         bundle_shape::check(&value).map_err(refuse)?;
-        let text = std::str::from_utf8(json).map_err(|error| refuse(error.to_string()))?;
-        let bundle = Bundle::from_json(text).map_err(|error| refuse(error.to_string()))?;
+        let bundle: Bundle =
+            serde_json::from_value(value).map_err(|error| refuse(error.to_string()))?;
 
         let media_type = bundle.media_type();
         let certificates = match &bundle.verification_material.content {
@@ -194,6 +194,10 @@ impl Parsed {
     /// Whether it comes from GitHub's own instance, which signs for private repositories and has
     /// timestamps in place of a log.
     pub(crate) fn is_github(&self) -> bool {
+        self.log_entries().is_empty() && self.issuer_is_github()
+    }
+
+    fn issuer_is_github(&self) -> bool {
         let issuer = self
             .bundle
             .signing_certificate()
@@ -202,11 +206,10 @@ impl Parsed {
         let organization = |name: &x509_cert::attr::AttributeTypeAndValue| {
             name.oid == ORGANIZATION && name.value.value() == GITHUB_ORGANIZATION.as_bytes()
         };
-        self.log_entries().is_empty()
-            && issuer.is_some_and(|issuer| {
-                let mut names = issuer.0.iter().flat_map(|names| names.0.iter());
-                names.any(organization)
-            })
+        issuer.is_some_and(|issuer| {
+            let mut names = issuer.0.iter().flat_map(|names| names.0.iter());
+            names.any(organization)
+        })
     }
 
     /// What sigstore-verify leaves open about the log: each entry has to be proved.
