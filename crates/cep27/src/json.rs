@@ -1,6 +1,6 @@
 //! Reading JSON strictly: each key once, nothing behind the document, and limits on all that can grow.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -222,7 +222,7 @@ impl<'de> Visitor<'de> for Node<'_, '_> {
     fn visit_map<A: MapAccess<'de>>(mut self, mut members: A) -> Result<(), A::Error> {
         self.enter()?;
         let (here, level) = (self.scan.pointer.len(), self.level + 1);
-        let mut keys = HashSet::new();
+        let mut keys = BTreeSet::new();
         while let Some(key) = members.next_key::<String>()? {
             if key.len() > KEY_LIMIT {
                 let expected = format!("keys of at most {KEY_LIMIT} bytes");

@@ -67,7 +67,7 @@ impl Verifier {
             .prove(&parsed, sha256)
             .map_err(|(check, refusal)| Refused { check, refusal })?;
         policy
-            .check(proved.certificate)
+            .check(&proved.certificate)
             .map_err(refused(CheckName::Identity))?;
         Ok(self.evidence(&parsed, &proved, None))
     }

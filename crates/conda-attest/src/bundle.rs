@@ -79,7 +79,6 @@ pub fn read_bundle(path: &Path) -> Result<Vec<u8>, Error> {
 /// in-toto statement.
 pub(crate) struct Parsed {
     pub(crate) bundle: Bundle,
-    pub(crate) certificate: CertificateInfo,
 }
 
 impl Parsed {
@@ -136,15 +135,20 @@ impl Parsed {
                 )));
             }
         }
-        let leaf = bundle
+        if bundle.signing_certificate().is_none() {
+            return Err(refuse("there is no certificate".to_owned()));
+        }
+        Ok(Self { bundle })
+    }
+
+    /// What the certificate says, which nobody has verified.
+    pub(crate) fn certificate(&self) -> Result<CertificateInfo, Refusal> {
+        let malformed = |reason: String| Refusal::new("malformed_certificate", reason);
+        let leaf = self
+            .bundle
             .signing_certificate()
-            .ok_or_else(|| refuse("there is no certificate".to_owned()))?;
-        let certificate = parse_certificate_info(leaf)
-            .map_err(|error| Refusal::new("malformed_certificate", error.to_string()))?;
-        Ok(Self {
-            certificate,
-            bundle,
-        })
+            .ok_or_else(|| malformed("there is no certificate".to_owned()))?;
+        parse_certificate_info(leaf).map_err(|error| malformed(error.to_string()))
     }
 
     fn require_statement(&self) -> Result<(), Refusal> {

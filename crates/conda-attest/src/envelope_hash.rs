@@ -44,6 +44,9 @@ enum KeyId {
 /// Whether a hash in lower-case hexadecimal digits is that of this envelope, as some client would
 /// have written it.
 pub(crate) fn is_hash_of(hash: &str, envelope: &DsseEnvelope) -> bool {
+    let Ok(expected) = hash.parse::<cep27::Sha256>() else {
+        return false;
+    };
     let parts = Parts {
         payload: envelope.payload.to_base64(),
         payload_type: &envelope.payload_type,
@@ -54,7 +57,7 @@ pub(crate) fn is_hash_of(hash: &str, envelope: &DsseEnvelope) -> bool {
             KEY_IDS.iter().any(|&key_id| {
                 let text = parts.text(members, key_id, spaces);
                 let digest = sha2::Sha256::digest(text.as_bytes());
-                cep27::Sha256::from_bytes(digest.into()).to_string() == hash
+                expected == cep27::Sha256::from_bytes(digest.into())
             })
         })
     })

@@ -14,6 +14,7 @@ use x509_cert::der::{Decode as _, Encode as _};
 use x509_tsp::{TimeStampResp, TstInfo};
 
 use crate::bundle::Parsed;
+use crate::verdict::Refusal;
 use crate::{Error, Predicate};
 
 /// What an attestation says, read but not verified: nothing here is proved.
@@ -77,14 +78,15 @@ pub struct SigningTime {
 /// # Errors
 /// When it is not a bundle of a signed statement, or is not strict JSON.
 pub fn inspect(bundle: &[u8]) -> Result<Inspection, Error> {
-    let parsed = Parsed::from_json(bundle).map_err(|refusal| Error::Bundle {
+    let unreadable = |refusal: Refusal| Error::Bundle {
         reason: refusal.message,
-    })?;
+    };
+    let parsed = Parsed::from_json(bundle).map_err(unreadable)?;
     let statement: Value =
         serde_json::from_slice(parsed.statement()).map_err(|error| Error::Bundle {
             reason: format!("its statement is not JSON: {error}"),
         })?;
-    let certificate = &parsed.certificate;
+    let certificate = &parsed.certificate().map_err(unreadable)?;
     let claims = claims(certificate);
     let stamps = &parsed
         .bundle

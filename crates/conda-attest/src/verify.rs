@@ -116,7 +116,7 @@ impl Verifier {
         let proof = material.map(|(parsed, contents)| self.prove(parsed, contents.sha256));
         // Claims of a certificate that is not proved to be genuine are not worth a comparison.
         let certificate = match &proof {
-            Some(Ok(proved)) => Some(proved.certificate),
+            Some(Ok(proved)) => Some(&proved.certificate),
             _ => None,
         };
         let statement = material.map(|(parsed, contents)| match predicate {
@@ -150,6 +150,7 @@ impl Verifier {
             })
         });
         let proved = proof.as_ref().and_then(|proof| proof.as_ref().ok());
+        let certificate = proved.map(|proved| &proved.certificate);
         // The library stops at its first error: what else it would have found is not known.
         let by_library = |check| match &proof {
             Some(Ok(_)) => Some(Ok(())),
@@ -201,10 +202,10 @@ impl Verifier {
     pub(crate) fn evidence(
         &self,
         parsed: &Parsed,
-        proved: &Proved<'_>,
+        proved: &Proved,
         target_channel: Option<String>,
     ) -> Evidence {
-        let certificate = proved.certificate;
+        let certificate = &proved.certificate;
         let identity = certificate.identity.as_ref().map(ToString::to_string);
         let claims = &certificate.ci_claims;
         Evidence {
@@ -226,11 +227,11 @@ impl Verifier {
 
     /// Whether a genuine certificate signed and logged this statement about this artifact, while it
     /// was valid.
-    pub(crate) fn prove<'a>(
+    pub(crate) fn prove(
         &self,
-        parsed: &'a Parsed,
+        parsed: &Parsed,
         sha256: Sha256,
-    ) -> Result<Proved<'a>, (CheckName, Refusal)> {
+    ) -> Result<Proved, (CheckName, Refusal)> {
         let logged = !parsed.is_github();
         if logged {
             parsed
@@ -258,12 +259,9 @@ impl Verifier {
         // The policy above asks for all of it; this holds against a change of the library's mind.
         let in_logs = proof.sct_verified() && proof.tlog_verified();
         let complete = proof.certificate_verified() && (in_logs || !logged);
-        let earliest = proof
-            .verified_timestamps()
-            .iter()
-            .min()
-            .filter(|_| complete);
-        let signed_at = earliest.ok_or_else(|| {
+        let earliest = proof.verified_timestamps().iter().min();
+        let verified = earliest.zip(proof.certificate()).filter(|_| complete);
+        let (signed_at, certificate) = verified.ok_or_else(|| {
             let message = "the library verified less than it was asked for";
             (
                 CheckName::Time,
@@ -271,7 +269,7 @@ impl Verifier {
             )
         })?;
         Ok(Proved {
-            certificate: &parsed.certificate,
+            certificate: certificate.clone(),
             signed_at: Timestamp::from_unix(signed_at.as_second()),
             logged,
         })
@@ -291,8 +289,8 @@ fn unlogged() -> VerificationPolicy {
 }
 
 /// A certificate that is genuine, and when it signed.
-pub(crate) struct Proved<'a> {
-    pub(crate) certificate: &'a CertificateInfo,
+pub(crate) struct Proved {
+    pub(crate) certificate: CertificateInfo,
     signed_at: Timestamp,
     logged: bool,
 }

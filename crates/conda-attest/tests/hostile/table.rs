@@ -195,8 +195,8 @@ const TABLE: &[(&str, Log, Change, (&str, &str))] = &[
     ("another certificate of the same identity", Either, |b, loot| take(b, &loot.again, CERTIFICATE), ("signature", "invalid_signature")),
     ("the certificate of another instance", Either, |b, loot| take(b, &loot.foreign, CERTIFICATE), ("certificate", "untrusted_certificate")),
     ("a certificate with another signature", Either, |b, _| flip(b, CERTIFICATE), ("certificate", "untrusted_certificate")),
-    ("a certificate that is none", Either, |b, _| set(b, CERTIFICATE, "AAAA"), ("bundle", "malformed_certificate")),
-    ("an empty certificate", Either, |b, _| set(b, CERTIFICATE, ""), ("bundle", "malformed_certificate")),
+    ("a certificate that is none", Either, |b, _| set(b, CERTIFICATE, "AAAA"), ("certificate", "malformed_certificate")),
+    ("an empty certificate", Either, |b, _| set(b, CERTIFICATE, ""), ("certificate", "malformed_certificate")),
 
     // The log.
     ("no log entries", Either, |b, _| set(b, "/verificationMaterial/tlogEntries", json!([])), ("log", "not_logged")),
