@@ -82,6 +82,16 @@ def sigstore_python(trust: Trust) -> Verifier:
     return Verifier("sigstore-python", ask, refusals)
 
 
+# What sigstore-go says, which is the engine of cosign too.
+REFUSED_BY_SIGSTORE_GO = {
+    "another file": r"artifact digests do not match",
+    "another identity": r"expected SAN value",
+    "another issuer": r"expected issuer value",
+    "an altered statement": r"failed to verify log inclusion",
+    "the log entry of another": r"failed to verify log inclusion",
+}
+
+
 def cosign(program: Path, trust: Trust, predicate_type: str = PREDICATE_TYPE) -> Verifier:
     def ask(attempt: Attempt) -> Result:
         return run(
@@ -90,14 +100,7 @@ def cosign(program: Path, trust: Trust, predicate_type: str = PREDICATE_TYPE) ->
             *("--certificate-oidc-issuer", attempt.issuer, attempt.file),
         )
 
-    refusals = {
-        "another file": r"artifact digests do not match",
-        "another identity": r"expected SAN value",
-        "another issuer": r"expected issuer value",
-        "an altered statement": r"failed to verify log inclusion",
-        "the log entry of another": r"failed to verify log inclusion",
-    }
-    return Verifier("cosign", ask, refusals)
+    return Verifier("cosign", ask, REFUSED_BY_SIGSTORE_GO)
 
 
 def sigstore_go(program: Path, trust: Trust) -> Verifier:
@@ -109,14 +112,7 @@ def sigstore_go(program: Path, trust: Trust) -> Verifier:
             *("-expectedSAN", attempt.identity, "-expectedIssuer", attempt.issuer, attempt.bundle),
         )
 
-    refusals = {
-        "another file": r"artifact digests do not match",
-        "another identity": r"expected SAN value",
-        "another issuer": r"expected issuer value",
-        "an altered statement": r"failed to verify log inclusion",
-        "the log entry of another": r"failed to verify log inclusion",
-    }
-    return Verifier("sigstore-go", ask, refusals)
+    return Verifier("sigstore-go", ask, REFUSED_BY_SIGSTORE_GO)
 
 
 def conda_sigstore(trust: Trust, channel: str) -> Verifier:
