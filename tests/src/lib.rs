@@ -16,7 +16,7 @@ mod workspace;
 
 pub use gate::Gate;
 pub use privilege::{Mount, in_namespace};
-pub use process::{Output, Running, program};
+pub use process::{Output, Running, program, within};
 pub use redact::redact;
 pub use server::{Answer, Seen, Server};
 pub use state::Footprint;

@@ -5,7 +5,7 @@ use std::{
     process::Command,
 };
 
-use crate::process::Output;
+use crate::process::{Output, within};
 
 /// What is mounted before the command starts.
 pub enum Mount {
@@ -51,19 +51,8 @@ pub fn in_namespace(command: &Command, mounts: &[Mount], after: &str) -> Option<
         "{} || exit 99; \"$@\"; status=$?; {after}\nexit $status",
         mounts.join(" && ")
     );
-    unshare
-        .args(["sh", "-c", &script, "sh"])
-        .arg(command.get_program())
-        .args(command.get_args());
-    if let Some(folder) = command.get_current_dir() {
-        unshare.current_dir(folder);
-    }
-    unshare.env_clear();
-    let set = command
-        .get_envs()
-        .filter_map(|(name, value)| Some((name, value?)));
-    unshare.envs(set);
-    Some(Output::of(unshare))
+    unshare.args(["sh", "-c", &script, "sh"]);
+    Some(Output::of(within(unshare, command)))
 }
 
 fn allows(unshare: &Command) -> bool {

@@ -17,6 +17,19 @@ pub fn program() -> PathBuf {
     folder.join(format!("conda-release{}", std::env::consts::EXE_SUFFIX))
 }
 
+/// A command run by another one, which takes it as its last arguments: in the same folder, with the same environment.
+pub fn within(mut outer: Command, inner: &Command) -> Command {
+    outer.arg(inner.get_program()).args(inner.get_args());
+    if let Some(folder) = inner.get_current_dir() {
+        outer.current_dir(folder);
+    }
+    let set = inner
+        .get_envs()
+        .filter_map(|(name, value)| Some((name, value?)));
+    outer.env_clear().envs(set);
+    outer
+}
+
 /// What the program printed, and how it ended.
 pub struct Output {
     /// The exit status; `None` if a signal ended it.

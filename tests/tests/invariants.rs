@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use end_to_end::{Gate, Output, REHEARSAL, Workspace};
+use end_to_end::{Gate, Output, REHEARSAL, Workspace, within};
 use fs_err as fs;
 
 #[test]
@@ -131,16 +131,8 @@ fn a_machine_without_a_network_rehearses() {
     command
         .args(offline)
         .arg(format!("{up} && exec \"$@\""))
-        .arg("sh")
-        .arg(inside.get_program())
-        .args(inside.get_args())
-        .current_dir(workspace.root())
-        .env_clear()
-        .envs(
-            inside
-                .get_envs()
-                .filter_map(|(name, value)| Some((name, value?))),
-        );
+        .arg("sh");
+    let command = within(command, &inside);
     workspace.run_command(command).ends(0);
     workspace.assert_sound();
 }

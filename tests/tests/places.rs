@@ -4,7 +4,7 @@
 
 use std::{os::unix::fs::symlink, path::Path, process::Command};
 
-use end_to_end::{Output, Workspace};
+use end_to_end::{Output, Workspace, within};
 use fs_err as fs;
 
 /// Runs the program in `folder`.
@@ -149,16 +149,8 @@ fn many_packages_need_few_open_files() {
     let mut command = Command::new("sh");
     command
         // What macOS allows by default.
-        .args(["-c", "ulimit -n 256 && exec \"$@\"", "sh"])
-        .arg(inside.get_program())
-        .args(inside.get_args())
-        .current_dir(workspace.root())
-        .env_clear()
-        .envs(
-            inside
-                .get_envs()
-                .filter_map(|(name, value)| Some((name, value?))),
-        );
+        .args(["-c", "ulimit -n 256 && exec \"$@\"", "sh"]);
+    let command = within(command, &inside);
     workspace.run_command(command).ends(0);
     assert_eq!(
         workspace.packages_in(workspace.rehearsal("channel")).len(),

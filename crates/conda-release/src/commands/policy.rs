@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Who may have signed.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug, Default, PartialEq)]
 #[command(next_help_heading = "Identity policy")]
 pub struct PolicyArgs {
     /// The certificate's subject, exactly; with --issuer, and with --repo if it is a reusable workflow
@@ -126,33 +126,7 @@ impl PolicyArgs {
 
     /// Whether no option says anything.
     fn is_empty(&self) -> bool {
-        let Self {
-            identity,
-            identity_regexp,
-            issuer,
-            repo,
-            owner,
-            git_ref,
-            sha,
-            workflow,
-            signer_workflow,
-            environment,
-            deny_self_hosted_runners,
-            allow_any_identity,
-        } = self;
-        let texts = [
-            identity,
-            identity_regexp,
-            issuer,
-            repo,
-            owner,
-            git_ref,
-            sha,
-            workflow,
-            signer_workflow,
-            environment,
-        ];
-        texts.into_iter().all(Option::is_none) && !deny_self_hosted_runners && !allow_any_identity
+        *self == Self::default()
     }
 
     /// The policy that the options make.
