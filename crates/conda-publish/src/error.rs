@@ -313,6 +313,94 @@ pub enum Error {
         found: &'static str,
     },
 
+    /// A server refused what it was asked to do, for good.
+    #[error("{server} refuses {what}: {reason} (HTTP status {status})")]
+    Refused {
+        /// The server's host.
+        server: String,
+        /// The package, or what else was asked for.
+        what: String,
+        /// The status.
+        status: u16,
+        /// What it says, made harmless and short; where it says nothing, what the status means.
+        reason: String,
+        /// What a person can do about it.
+        help: &'static str,
+    },
+
+    /// A server could not be asked to do something, however often it was tried.
+    #[error("cannot reach {server} for {what}: {reason} ({attempts} attempts)")]
+    NotSent {
+        /// The server's host.
+        server: String,
+        /// The package, or what else was asked for.
+        what: String,
+        /// How often.
+        attempts: u32,
+        /// What went wrong the last time.
+        reason: String,
+    },
+
+    /// A server leads elsewhere, where nothing is sent and no credential goes.
+    #[error("{server} leads to {to}: nothing is sent there")]
+    Redirected {
+        /// The server's host.
+        server: String,
+        /// Scheme and host of where it leads to.
+        to: String,
+    },
+
+    /// A server's answer is not what its protocol says.
+    #[error("{server} answers {what} with what is not understood: {reason}")]
+    Answer {
+        /// The server's host.
+        server: String,
+        /// The package, or what else was asked for.
+        what: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// There are no credentials for a server, or of a kind it doesn't take.
+    #[error("no credentials for {server}: {reason}")]
+    NoCredentials {
+        /// The server's host.
+        server: String,
+        /// What was looked for, and where.
+        reason: String,
+    },
+
+    /// The identity of the CI system could not be exchanged for a publishing token.
+    #[error("cannot mint a publishing token at {server}: {reason}")]
+    Mint {
+        /// The server's host.
+        server: String,
+        /// What went wrong.
+        reason: String,
+    },
+
+    /// A package has more attestations than the channel takes.
+    #[error("{package} has {found} attestations, {channel} takes {most}")]
+    TooManyAttestations {
+        /// The package.
+        package: Box<PackageKey>,
+        /// The channel.
+        channel: String,
+        /// How many it has.
+        found: usize,
+        /// How many the channel takes.
+        most: usize,
+    },
+
+    /// This kind of channel can't be asked for what was asked.
+    #[error("{channel} {reason}")]
+    Unsupported {
+        /// The channel.
+        channel: String,
+        /// What it can't.
+        reason: &'static str,
+    },
+
     /// The runtime shut down before the work was done.
     #[error("publishing was stopped")]
     Stopped,
@@ -355,6 +443,14 @@ impl Error {
             Self::Credentials { .. } => "credentials",
             Self::Location { .. } => "location_unknown",
             Self::LocationSecret { .. } => "location_secret",
+            Self::Refused { .. } => "refused",
+            Self::NotSent { .. } => "not_sent",
+            Self::Redirected { .. } => "redirected",
+            Self::Answer { .. } => "answer_invalid",
+            Self::NoCredentials { .. } => "no_credentials",
+            Self::Mint { .. } => "mint_failed",
+            Self::TooManyAttestations { .. } => "too_many_attestations",
+            Self::Unsupported { .. } => "unsupported",
             Self::Stopped => "stopped",
         }
     }
@@ -382,7 +478,14 @@ impl Error {
             } => Some(
                 "give the credentials for that host as rattler-based tools read them: with `RATTLER_AUTH_FILE`, or once with `pixi auth login`",
             ),
-            Self::Unreachable { .. } => {
+            Self::Refused { help, .. } => Some(help),
+            Self::Redirected { .. } => {
+                Some("name the channel by the URL that the server itself has")
+            }
+            Self::Mint { .. } => Some(
+                "check that the channel's trusted publisher names this repository and workflow; a failed exchange is never replaced by an API key",
+            ),
+            Self::Unreachable { .. } | Self::NotSent { .. } => {
                 Some("check the URL, the network and its proxy, and run the same command again")
             }
             Self::Sidecar { .. } | Self::Unindexable { .. } => {
@@ -411,4 +514,25 @@ fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<ErrorKind> {
     std::iter::successors(Some(error), |error| error.source())
         .find_map(|error| error.downcast_ref::<std::io::Error>())
         .map(std::io::Error::kind)
+}
+
+/// An error and what it comes from, down to the bottom.
+pub(crate) fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| (*error).source())
+}
+
+/// The first of them that is of this type.
+pub(crate) fn cause<'a, E: std::error::Error + 'static>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> Option<&'a E> {
+    causes(error).find_map(|error| error.downcast_ref())
+}
+
+/// Every message on the way to the bottom, each once.
+pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut messages: Vec<String> = causes(error).map(ToString::to_string).collect();
+    messages.dedup();
+    messages.join(": ")
 }

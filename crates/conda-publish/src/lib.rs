@@ -18,21 +18,29 @@
 mod archive;
 mod blocking;
 mod channel;
+mod credentials;
 mod disk;
 mod error;
 mod file;
 #[cfg(test)]
 mod fixture;
 mod location;
+mod open;
 mod reader;
 mod remote;
 mod repodata;
+mod retry;
+mod server;
+mod settings;
 mod sidecar;
+mod source;
 
-pub use channel::{Bundle, Channel, Placed, Upload};
+pub use channel::{Bundle, Channel, Keeps, Placed, Present, Reporter, Upload};
+pub use credentials::TokenSource;
 pub use error::Error;
 pub use file::{FileChannel, Kind};
-pub use location::ChannelLocation;
+pub use location::{ChannelLocation, ChannelType};
+pub use open::{OpenOptions, open};
 pub use reader::ChannelReader;
 pub use remote::{ChannelUrl, Download, Patience, RemoteChannel};
 pub use repodata::Listed;

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use url::Url;
 
 use crate::Error;
+use crate::remote::is_loopback;
 
 /// A channel as the user names it with `--to`: every kind of channel that is known, whether or not something can
 /// be published there yet.
@@ -58,12 +59,81 @@ pub enum ChannelLocation {
     },
 }
 
+/// The kinds of servers whose URLs may look like any other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChannelType {
+    /// A server like prefix.dev.
+    Prefix,
+    /// Quetz.
+    Quetz,
+    /// Artifactory.
+    Artifactory,
+}
+
+impl FromStr for ChannelType {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "prefix" => Ok(Self::Prefix),
+            "quetz" => Ok(Self::Quetz),
+            "artifactory" => Ok(Self::Artifactory),
+            _ => Err(format!(
+                "expected \"prefix\", \"quetz\" or \"artifactory\", found \"{}\"",
+                cep27::printable(text)
+            )),
+        }
+    }
+}
+
 impl ChannelLocation {
+    /// Takes a channel's URL as that of a server of this type, where the URL alone doesn't tell: `https`, or `http`
+    /// on this machine. One that tells, and tells something else, is an error.
+    pub fn of_type(text: &str, channel_type: ChannelType) -> Result<Self, Error> {
+        let url = Url::parse(text).map_err(|_| unknown(text))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            let location: Self = text.parse()?;
+            return match location.channel_type() == Some(channel_type) {
+                true => Ok(location),
+                false => Err(unknown(text)),
+            };
+        }
+        refuse_secrets(&url)?;
+        if url.scheme() == "http" && !is_loopback(&url) {
+            return Err(unknown(text));
+        }
+        let known = match channel_type {
+            ChannelType::Prefix => {
+                on_namespace(&url).map(|(server, channel)| Self::Prefix { server, channel })
+            }
+            ChannelType::Quetz => {
+                on_server(&url).map(|(server, channel)| Self::Quetz { server, channel })
+            }
+            ChannelType::Artifactory => {
+                on_server(&url).map(|(server, channel)| Self::Artifactory { server, channel })
+            }
+        };
+        known.ok_or_else(|| unknown(text))
+    }
+
+    fn channel_type(&self) -> Option<ChannelType> {
+        match self {
+            Self::Prefix { .. } => Some(ChannelType::Prefix),
+            Self::Quetz { .. } => Some(ChannelType::Quetz),
+            Self::Artifactory { .. } => Some(ChannelType::Artifactory),
+            Self::File(_)
+            | Self::AnacondaOrg { .. }
+            | Self::Cloudsmith { .. }
+            | Self::S3 { .. } => None,
+        }
+    }
+
     /// The forms in which a channel can be named.
     pub const FORMS: &[&str] = &[
         "a path",
         "file:///<path>",
         "https://prefix.dev/<channel>",
+        "https://<name>.prefix.dev/<namespace>/<channel>",
         "prefix://<host>/<channel>",
         "https://anaconda.org/<owner>/<label>",
         "cloudsmith://<owner>/<repository>",
@@ -103,8 +173,14 @@ impl FromStr for ChannelLocation {
         refuse_secrets(&url)?;
         let known = match (scheme.to_ascii_lowercase().as_str(), url.host_str()) {
             ("file", None) => url.to_file_path().ok().map(Self::File),
-            ("https", Some(PREFIX)) | ("prefix", Some(_)) => {
-                on_server(&url).map(|(server, channel)| Self::Prefix { server, channel })
+            ("https", Some(host)) if is_prefix_dev(host) => {
+                on_namespace(&url).map(|(server, channel)| Self::Prefix { server, channel })
+            }
+            ("prefix", Some(_)) => {
+                on_namespace(&url).map(|(server, channel)| Self::Prefix { server, channel })
+            }
+            ("https", Some(host)) if host.split('.').any(|label| label == "quetz") => {
+                on_server(&url).map(|(server, channel)| Self::Quetz { server, channel })
             }
             ("https", Some("anaconda.org")) => match *segments(&url) {
                 [owner] => Some(Self::AnacondaOrg {
@@ -143,15 +219,15 @@ impl FromStr for ChannelLocation {
 impl fmt::Display for ChannelLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let on = |scheme: &str, server: &Url, channel: &str| {
-            let server = server
-                .as_str()
-                .trim_end_matches('/')
-                .trim_start_matches("https://");
-            format!("{scheme}://{server}/{channel}")
+            let server = server.as_str().trim_end_matches('/');
+            match server.strip_prefix("https://") {
+                Some(server) => format!("{scheme}://{server}/{channel}"),
+                None => format!("{server}/{channel}"),
+            }
         };
         match self {
             Self::File(path) => path.display().fmt(f),
-            Self::Prefix { server, channel } if server.host_str() == Some(PREFIX) => {
+            Self::Prefix { server, channel } if server.host_str().is_some_and(is_prefix_dev) => {
                 f.pad(&on("https", server, channel))
             }
             Self::Prefix { server, channel } => f.pad(&on("prefix", server, channel)),
@@ -187,7 +263,20 @@ fn refuse_secrets(url: &Url) -> Result<(), Error> {
     Err(Error::LocationSecret { found })
 }
 
-/// The server, spoken to over https, and the channel: the last segment of the path.
+fn is_prefix_dev(host: &str) -> bool {
+    host == PREFIX || host.ends_with(".prefix.dev")
+}
+
+/// The server and the channel: all of the path, since channels have namespaces.
+fn on_namespace(url: &Url) -> Option<(Url, String)> {
+    let channel = segments(url).join("/");
+    let mut server = url.clone();
+    server.set_path("");
+    let (server, _) = on_server(&server.join("x").ok()?)?;
+    (!channel.is_empty()).then_some((server, channel))
+}
+
+/// The server and the channel: the last segment of the path.
 fn on_server(url: &Url) -> Option<(Url, String)> {
     let mut path = segments(url);
     let channel = path.pop()?.to_owned();
@@ -195,7 +284,11 @@ fn on_server(url: &Url) -> Option<(Url, String)> {
         .port()
         .map(|port| format!(":{port}"))
         .unwrap_or_default();
-    let server = format!("https://{}{port}/{}", url.host_str()?, path.join("/"));
+    let scheme = match url.scheme() {
+        "http" => "http",
+        _ => "https",
+    };
+    let server = format!("{scheme}://{}{port}/{}", url.host_str()?, path.join("/"));
     Some((Url::parse(&server).ok()?, channel))
 }
 

@@ -22,7 +22,7 @@ mod put;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ use tokio::sync::SemaphorePermit;
 use self::folder::Folder;
 use crate::Error;
 use crate::blocking::blocking;
-use crate::channel::{Channel, Placed, Upload};
+use crate::channel::{Channel, Keeps, Placed, Present, Reporter, Upload};
 use crate::reader::ChannelReader;
 use crate::sidecar::Sidecar;
 
@@ -151,18 +151,41 @@ impl FileChannel {
 
 #[async_trait]
 impl Channel for FileChannel {
-    async fn lookup(&self, package: &PackageKey) -> Result<Option<Sha256>, Error> {
-        let (folder, package) = (self.folder.clone(), package.clone());
-        blocking(move || folder.lookup(&package)).await
+    fn attestations(&self) -> Keeps {
+        Keeps::Sidecars
     }
 
-    async fn put(&self, upload: &Upload) -> Result<Placed, Error> {
-        Self::put(self, upload).await
+    async fn preflight(&self) -> Result<(), Error> {
+        let folder = self.folder.clone();
+        blocking(move || {
+            let writing = folder.lock()?;
+            let surveyed = index::survey(&folder).map(drop);
+            drop(writing);
+            surveyed
+        })
+        .await
     }
 
-    async fn retain(&self, packages: &BTreeSet<PackageKey>) -> Result<(), Error> {
+    async fn lookup(
+        &self,
+        packages: &BTreeSet<PackageKey>,
+    ) -> Result<BTreeMap<PackageKey, Present>, Error> {
         let (folder, packages) = (self.folder.clone(), packages.clone());
-        blocking(move || folder.retain(&packages)).await
+        blocking(move || {
+            let mut present = BTreeMap::new();
+            for package in packages {
+                if let Some(sha256) = folder.lookup(&package)? {
+                    let sha256 = Some(sha256);
+                    present.insert(package, Present { sha256 });
+                }
+            }
+            Ok(present)
+        })
+        .await
+    }
+
+    async fn put(&self, upload: &Upload, _: &dyn Reporter) -> Result<Placed, Error> {
+        Self::put(self, upload).await
     }
 
     async fn finish(&self) -> Result<(), Error> {

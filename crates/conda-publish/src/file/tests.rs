@@ -761,17 +761,20 @@ fn those_who_wait_leave_threads_to_the_one_who_writes() {
 #[tokio::test]
 async fn a_channel_works_through_the_trait() {
     let (sources, root) = folders();
-    let channel: Box<dyn Channel> =
-        Box::new(FileChannel::open(root.path(), Kind::Rehearsal).unwrap());
+    let file = FileChannel::open(root.path(), Kind::Rehearsal).unwrap();
+    let channel: Box<dyn Channel> = Box::new(file.clone());
     let greet = upload(sources.path(), GREET, "hello");
-    assert_eq!(channel.lookup(&greet.package).await.unwrap(), None);
-    channel.put(&greet).await.unwrap();
+    let asked = BTreeSet::from([greet.package.clone()]);
+    assert_eq!(channel.lookup(&asked).await.unwrap(), BTreeMap::new());
+    channel.preflight().await.unwrap();
+    channel.put(&greet, &()).await.unwrap();
     channel.finish().await.unwrap();
+    let sha256 = Some(greet.sha256);
     assert_eq!(
-        channel.lookup(&greet.package).await.unwrap(),
-        Some(greet.sha256)
+        channel.lookup(&asked).await.unwrap(),
+        BTreeMap::from([(greet.package.clone(), Present { sha256 })])
     );
-    channel.retain(&BTreeSet::new()).await.unwrap();
+    file.retain(&BTreeSet::new()).unwrap();
     channel.finish().await.unwrap();
     assert!(
         ChannelReader::open(root.path())

@@ -1,22 +1,20 @@
 //! Requests to channels: whom they may reach, with which credentials, and how long they are waited for.
 
 use std::fmt;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
-use rattler_networking::retry_policies::{
-    ExponentialBackoff, Jitter, RetryDecision, RetryPolicy as _,
-};
 use rattler_networking::{AuthenticationMiddleware, MirrorMiddleware, proxy};
-use reqwest::header::RETRY_AFTER;
 use reqwest::{Request, Response, StatusCode, redirect};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Middleware, Next};
 use url::Url;
 
 use super::address::{ChannelUrl, check_step};
-use super::settings::Settings;
 use crate::Error;
+use crate::error::{cause, with_causes};
+use crate::retry::{Retries, is_transient, retry_after};
+use crate::settings::Settings;
 
 /// How long a channel is waited for, and how often it is asked again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +23,8 @@ pub struct Patience {
     pub connect: Duration,
     /// For the next bytes.
     pub idle: Duration,
+    /// For the answer to a request that is sent whole: a server may have much to do before it answers.
+    pub answer: Duration,
     /// Until the bytes must have come at [`slowest`](Self::slowest) on average.
     pub grace: Duration,
     /// The least number of bytes a second that is waited for.
@@ -40,6 +40,7 @@ impl Default for Patience {
         Self {
             connect: Duration::from_secs(10),
             idle: Duration::from_secs(30),
+            answer: Duration::from_secs(120),
             grace: Duration::from_secs(60),
             slowest: 16 * 1024,
             retries: 3,
@@ -47,9 +48,6 @@ impl Default for Patience {
         }
     }
 }
-
-/// Also what a server's `Retry-After` can bring about at most.
-const LONGEST_DELAY: Duration = Duration::from_secs(30);
 
 /// As browsers do.
 const MAX_REDIRECTS: usize = 10;
@@ -141,12 +139,7 @@ impl Client {
         limit: u64,
         sink: &mut impl Sink,
     ) -> Result<Found, Error> {
-        let policy = ExponentialBackoff::builder()
-            .retry_bounds(self.patience.first_delay, LONGEST_DELAY)
-            .jitter(Jitter::Bounded)
-            .build_with_max_retries(self.patience.retries);
-        let started = SystemTime::now();
-        let mut failures = 0;
+        let mut retries = Retries::new(&self.patience);
         loop {
             let (reason, retry_after) = match self.attempt(url, limit, sink).await {
                 Ok(found) => return Ok(found),
@@ -156,19 +149,13 @@ impl Client {
                     retry_after,
                 }) => (reason, retry_after),
             };
-            let RetryDecision::Retry { execute_after } = policy.should_retry(started, failures)
-            else {
+            let Some(delay) = retries.delay(retry_after) else {
                 return Err(Error::Unreachable {
                     url: url.to_string(),
-                    attempts: failures + 1,
+                    attempts: retries.attempts(),
                     reason,
                 });
             };
-            failures += 1;
-            let backoff = execute_after
-                .duration_since(SystemTime::now())
-                .unwrap_or_default();
-            let delay = backoff.max(retry_after).min(LONGEST_DELAY);
             tracing::info!(%url, reason, ?delay, "asking the channel again");
             tokio::time::sleep(delay).await;
         }
@@ -273,19 +260,11 @@ impl Failure {
                 status: status.as_u16(),
             });
         }
-        let seconds = response
-            .headers()
-            .get(RETRY_AFTER)
-            .and_then(|value| value.to_str().ok()?.parse().ok());
         Self::Passing {
             reason: format!("it answers with HTTP status {status}"),
-            retry_after: Duration::from_secs(seconds.unwrap_or(0)),
+            retry_after: retry_after(response.headers()),
         }
     }
-}
-
-fn is_transient(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 408 | 425 | 429 | 500..=599)
 }
 
 /// Follows a redirect to where a request may go. reqwest takes away credentials when the host changes.
@@ -343,22 +322,3 @@ impl fmt::Display for Refused {
 }
 
 impl std::error::Error for Refused {}
-
-fn causes<'a>(
-    error: &'a (dyn std::error::Error + 'static),
-) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
-    std::iter::successors(Some(error), |error| (*error).source())
-}
-
-fn cause<'a, E: std::error::Error + 'static>(
-    error: &'a (dyn std::error::Error + 'static),
-) -> Option<&'a E> {
-    causes(error).find_map(|error| error.downcast_ref())
-}
-
-/// Every message on the way to the bottom, each once.
-fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut messages: Vec<String> = causes(error).map(ToString::to_string).collect();
-    messages.dedup();
-    messages.join(": ")
-}

@@ -3,7 +3,6 @@
 mod address;
 mod client;
 mod download;
-mod settings;
 #[cfg(test)]
 mod tests;
 
@@ -16,15 +15,16 @@ use release_manifest::PackageKey;
 use url::Url;
 
 pub use address::ChannelUrl;
+pub(crate) use address::is_loopback;
 pub use client::Patience;
 pub use download::Download;
 
 use self::client::{Client, Found};
 use self::download::Spool;
-use self::settings::Settings;
 use crate::Error;
 use crate::blocking::blocking;
 use crate::repodata::{Listed, REPODATA, REPODATA_LIMIT, Record, Repodata};
+use crate::settings::Settings;
 use crate::sidecar::{self, SIDECAR_LIMIT, Sidecar};
 
 /// A package's size, in bytes, where the repodata doesn't tell one: what no package has reached.

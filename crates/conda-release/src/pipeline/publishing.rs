@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use conda_publish::{Bundle, Channel, Placed, Upload};
+use conda_publish::{Bundle, FileChannel, Placed, Upload};
 use release_manifest::{
     Event, PackageError, PackageKey, Phase, Progress, PublishResult, Published,
 };
@@ -25,7 +25,7 @@ use crate::{
 /// The channel as a whole cannot be written. What fails for a package alone is recorded with it.
 pub(crate) async fn publish(
     release: &mut Release,
-    channel: &dyn Channel,
+    channel: &FileChannel,
     keep_going: bool,
     printer: &Printer,
 ) -> Result<(), Error> {
@@ -41,7 +41,7 @@ pub(crate) async fn publish(
         // Something failed before: what an earlier run published stays for the next one.
         return Ok(());
     }
-    channel.retain(&kept).await?;
+    channel.retain(&kept)?;
     let placed = place(release, channel, &keys, printer).await?;
     channel.finish().await?;
     // Recorded after the index: until then no client finds them.
@@ -65,7 +65,7 @@ pub(crate) async fn publish(
 
 async fn place(
     release: &mut Release,
-    channel: &dyn Channel,
+    channel: &FileChannel,
     keys: &[PackageKey],
     printer: &Printer,
 ) -> Result<BTreeMap<PackageKey, (Placed, u64)>, Error> {

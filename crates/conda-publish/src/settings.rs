@@ -10,18 +10,18 @@ use rattler_networking::authentication_storage::backends::file::FileStorage;
 use crate::Error;
 
 /// The settings that hold for every rattler-based tool on this machine.
-pub(super) struct Settings {
+pub(crate) struct Settings {
     /// Mirrors and proxies.
-    pub(super) config: CommonConfig,
+    pub(crate) config: CommonConfig,
     /// Credentials by host: `RATTLER_AUTH_FILE`, else the file that the configuration names; the keyring; rattler's
     /// own file; `.netrc`.
-    pub(super) credentials: AuthenticationStorage,
+    pub(crate) credentials: AuthenticationStorage,
 }
 
 impl Settings {
     /// Reads the `config.toml` files that rattler-based tools share, the machine's and then the user's, which wins;
     /// and opens the stores of credentials.
-    pub(super) fn read() -> Result<Self, Error> {
+    pub(crate) fn read() -> Result<Self, Error> {
         let paths = std::iter::once(shared_system_config_path()).chain(shared_user_config_paths());
         let locations = paths
             .filter(|path| path.is_file())

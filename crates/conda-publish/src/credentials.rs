@@ -1,0 +1,77 @@
+//! Who we are to a server: API keys, and tokens that are minted from an identity.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use http::HeaderValue;
+use rattler_networking::Authentication;
+use url::Url;
+
+use crate::Error;
+use crate::settings::Settings;
+
+/// Where identity tokens come from: the CI system that this runs in.
+#[async_trait]
+pub trait TokenSource: Send + Sync {
+    /// A fresh identity token for this audience; `None` where there is no such identity, as outside of CI.
+    ///
+    /// # Errors
+    /// There is one, and it can't be had.
+    async fn identity_token(&self, audience: &str) -> Result<Option<String>, Error>;
+}
+
+/// Something that must reach its server and nothing else.
+#[derive(Clone)]
+pub(crate) struct Secret(String);
+
+impl Secret {
+    pub(crate) fn new(secret: String) -> Self {
+        Self(secret)
+    }
+
+    /// The secret itself, for a request's body.
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// A header's value, marked so that nothing logs it: `scheme` and the secret.
+    pub(crate) fn header(&self, server: &str, scheme: &str) -> Result<HeaderValue, Error> {
+        let text = match scheme {
+            "" => self.0.clone(),
+            scheme => format!("{scheme} {}", self.0),
+        };
+        let mut value = HeaderValue::from_str(&text).map_err(|_| Error::NoCredentials {
+            server: server.to_owned(),
+            reason: "what is stored has characters that no HTTP header can carry".to_owned(),
+        })?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// The key in an environment variable, if it is set and not empty.
+pub(crate) fn variable(name: &str) -> Option<Secret> {
+    let value = std::env::var(name).ok()?;
+    let value = value.trim();
+    (!value.is_empty()).then(|| Secret(value.to_owned()))
+}
+
+/// What rattler's stores have for exactly this server; a refreshed token where it has ended.
+pub(crate) async fn stored(
+    settings: &Settings,
+    url: &Url,
+) -> Result<Option<Authentication>, Error> {
+    let found = settings.credentials.get_by_url_refreshed(url.clone()).await;
+    match found {
+        Ok((_, authentication)) => Ok(authentication),
+        Err(error) => Err(Error::Credentials {
+            source: error.to_string().into(),
+        }),
+    }
+}
