@@ -4,7 +4,8 @@ use cep27::Sha256;
 use release_manifest::PackageKey;
 use serde_json::value::RawValue;
 
-use crate::disk;
+use crate::disk::{self, At as _};
+use crate::{Bundle, Error};
 
 /// The size, in bytes, up to which a sidecar is written and read: what conda clients cap it at.
 pub const SIDECAR_LIMIT: u64 = 4 * 1024 * 1024;
@@ -118,6 +119,34 @@ impl Sidecar {
 pub(crate) struct BundleText(String);
 
 impl BundleText {
+    /// Reads the file of a bundle, if it is the one that was verified.
+    pub(crate) fn read(bundle: &Bundle, package: &PackageKey) -> Result<Self, Error> {
+        let path = &bundle.path;
+        let bytes = disk::read(path, SIDECAR_LIMIT)?
+            .ok_or_else(|| std::io::ErrorKind::NotFound.into())
+            .at("read", path)?;
+        let found = disk::hash_of(&bytes);
+        if found != bundle.sha256 {
+            let (package, path) = (Box::new(package.clone()), path.clone());
+            return Err(Error::BundleChanged {
+                package,
+                path,
+                expected: bundle.sha256,
+                found,
+            });
+        }
+        Self::parse(&bytes).map_err(|reason| Error::Bundle {
+            package: Box::new(package.clone()),
+            path: path.clone(),
+            reason,
+        })
+    }
+
+    /// The text, byte for byte as it was verified.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Takes the text of a bundle's file. The error says what is wrong with it.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
         if bytes.len() as u64 > SIDECAR_LIMIT {

@@ -6,7 +6,7 @@ use release_manifest::{PackageKey, PublishResult};
 
 use super::Kind;
 use super::folder::{Folder, hashed_name};
-use crate::channel::{Bundle, Placed, Upload};
+use crate::channel::{Placed, Upload};
 use crate::disk::{self, At, Whole};
 use crate::sidecar::{BundleText, SIDECAR_LIMIT, Sidecar};
 use crate::{Error, archive};
@@ -18,7 +18,7 @@ impl Folder {
         let bundles = upload
             .bundles
             .iter()
-            .map(|bundle| read_bundle(bundle, package))
+            .map(|bundle| BundleText::read(bundle, package))
             .collect::<Result<_, _>>()?;
         // Copying takes the time: others may write meanwhile.
         let copy = if self.has(upload)? {
@@ -139,28 +139,6 @@ impl Folder {
         }
         Ok(())
     }
-}
-
-fn read_bundle(bundle: &Bundle, package: &PackageKey) -> Result<BundleText, Error> {
-    let path = &bundle.path;
-    let bytes = disk::read(path, SIDECAR_LIMIT)?
-        .ok_or_else(|| std::io::ErrorKind::NotFound.into())
-        .at("read", path)?;
-    let found = disk::hash_of(&bytes);
-    if found != bundle.sha256 {
-        let (package, path) = (Box::new(package.clone()), path.clone());
-        return Err(Error::BundleChanged {
-            package,
-            path,
-            expected: bundle.sha256,
-            found,
-        });
-    }
-    BundleText::parse(&bytes).map_err(|reason| Error::Bundle {
-        package: Box::new(package.clone()),
-        path: path.clone(),
-        reason,
-    })
 }
 
 /// Reads a mutable sidecar; `None` where there is none.
