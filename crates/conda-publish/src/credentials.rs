@@ -17,7 +17,10 @@ pub trait TokenSource: Send + Sync {
     ///
     /// # Errors
     /// There is one, and it can't be had.
-    async fn identity_token(&self, audience: &str) -> Result<Option<String>, Error>;
+    async fn identity_token(
+        &self,
+        audience: &str,
+    ) -> Result<Option<String>, Box<dyn std::error::Error + Send + Sync>>;
 }
 
 /// Something that must reach its server and nothing else.

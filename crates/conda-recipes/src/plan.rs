@@ -36,6 +36,9 @@ pub struct PlanRequest {
     pub source: Source,
     /// Where it would be published.
     pub channel: Option<String>,
+    /// Where builds find what is published there already; nothing where nothing is, and in a rehearsal. Decides nothing
+    /// about the plan.
+    pub published_at: Option<String>,
     /// What is attested.
     pub target_channel: TargetChannel,
     /// `SOURCE_DATE_EPOCH`, in seconds: the timestamp of every package.
@@ -353,6 +356,7 @@ mod tests {
                 dirty: false,
             },
             channel: Some("https://example.org/target".to_owned()),
+            published_at: Some("https://example.org/target".to_owned()),
             target_channel: "https://example.org/target".parse().unwrap(),
             timestamp: 1_700_000_000,
             options: BuildOptions {

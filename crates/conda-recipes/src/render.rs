@@ -519,7 +519,7 @@ fn channels(request: &PlanRequest) -> Result<Vec<ChannelUrl>, Error> {
     let config = ChannelConfig::default_with_root_dir(request.root.clone());
     // Live, what was skipped because it is published already must be found; a rehearsal knows no target.
     let target = request
-        .channel
+        .published_at
         .iter()
         .filter(|_| request.mode == Mode::Live);
     target

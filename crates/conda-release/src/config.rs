@@ -7,7 +7,7 @@ use std::{
 };
 
 use cep27::TargetChannel;
-use conda_recipes::{BuildOptions, PackageLink, SkipExisting};
+use conda_recipes::{BuildOptions, PackageLink};
 use fs_err as fs;
 use schemars::JsonSchema;
 use serde::{
@@ -113,10 +113,10 @@ pub struct Verify {
 }
 
 /// `[publish]`: how packages are published.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Publish {
-    /// The kind of server, where the URL doesn't tell.
+    /// The kind of server, where the URL doesn't tell: `prefix`, `quetz` or `artifactory`.
     pub channel_type: Option<String>,
     /// How many uploads run at the same time.
     pub concurrency: Option<NonZeroUsize>,
@@ -126,6 +126,18 @@ pub struct Publish {
     pub manifest: bool,
     /// Waits until clients see the packages.
     pub wait: bool,
+}
+
+impl Default for Publish {
+    fn default() -> Self {
+        Self {
+            channel_type: None,
+            concurrency: None,
+            stores: Vec::new(),
+            manifest: false,
+            wait: true,
+        }
+    }
 }
 
 /// A list with something in it: a release of nothing would end well and do nothing.
@@ -195,16 +207,9 @@ impl Config {
         let Self { build, publish, .. } = self;
         let has_runner = build.platforms.iter().any(|it| it.runner.is_some());
         let keys = [
-            (
-                "build.skip-existing",
-                build.skip_existing != SkipExisting::default(),
-            ),
             ("build.platforms.runner", has_runner),
-            ("publish.channel-type", publish.channel_type.is_some()),
-            ("publish.concurrency", publish.concurrency.is_some()),
             ("publish.stores", !publish.stores.is_empty()),
             ("publish.manifest", publish.manifest),
-            ("publish.wait", publish.wait),
         ];
         keys.into_iter().find(|(_, is_set)| *is_set).map(|it| it.0)
     }

@@ -83,6 +83,29 @@ pub enum Error {
     /// What is signed for real says for which channel.
     #[error("no channel to attest packages for")]
     NoTargetChannel,
+    /// A live release goes somewhere.
+    #[error("no channel to publish to")]
+    NoChannel,
+    /// What is attested is a commit: files that differ from it are not what was reviewed.
+    #[error("files differ from the commit that would be attested")]
+    Dirty,
+    /// An event whose workflow may run code of others.
+    #[error("the event `{0}` runs code that the repository's owners may not have seen")]
+    UntrustedEvent(String),
+    /// A channel that would drop what was signed.
+    #[error("{0} has no place for attestations")]
+    KeepsNoAttestations(String),
+    /// A channel that would drop a part of what was signed.
+    #[error("{channel} takes {most} attestation a package: there is no place for provenance")]
+    KeepsTooFew {
+        /// The channel.
+        channel: String,
+        /// How many it takes.
+        most: usize,
+    },
+    /// Everything that stands in the way of publishing, known before the first upload.
+    #[error("nothing was published: {}", list(.0))]
+    Preflight(Vec<Error>),
     /// An identity that no live signature may have.
     #[error("the identity token was issued by `{0}`, which is a rehearsal's and can never exist")]
     RehearsedIdentity(String),
@@ -219,6 +242,15 @@ impl Error {
             Self::NoPolicy => "no_policy",
             Self::PolicyEntry { source, .. } => source.code(),
             Self::NoTargetChannel => "no_target_channel",
+            Self::NoChannel => "no_channel",
+            Self::Dirty => "dirty",
+            Self::KeepsNoAttestations(_) => "keeps_no_attestations",
+            Self::KeepsTooFew { .. } => "keeps_too_few_attestations",
+            Self::UntrustedEvent(_) => "untrusted_event",
+            Self::Preflight(errors) => match &errors[..] {
+                [error] => return error.code(),
+                _ => "preflight",
+            },
             Self::RehearsedIdentity(_) => "rehearsed_identity",
             Self::Usage(_) => "usage",
             Self::Plan(_) => "plan",
@@ -249,6 +281,12 @@ impl Error {
             | Self::NoTargetChannel
             | Self::RehearsedIdentity(_)
             | Self::Plan(_)
+            | Self::NoChannel
+            | Self::Dirty
+            | Self::KeepsNoAttestations(_)
+            | Self::KeepsTooFew { .. }
+            | Self::UntrustedEvent(_)
+            | Self::Preflight(_)
             | Self::Recipes(_) => Status::Preflight,
             Self::Attest(error) => attest_status(error),
             Self::NoBundle { .. } => Status::Verify,
@@ -291,6 +329,15 @@ impl Error {
             Self::NoPolicy => "give --identity with --issuer, --repo or --owner, or name a file with [[verify]] entries with --config; --allow-any-identity accepts whoever the trust root vouches for, and says little about a package".to_owned(),
             Self::PolicyEntry { .. } => "say whose attestations it accepts: `repository = \"owner/name\"`, or `identity` with `issuer`".to_owned(),
             Self::NoTargetChannel => "name the URL that clients read with --channel, or configure it as `target-channel`".to_owned(),
+            Self::NoChannel => "name one with --to, or configure it as `channel`".to_owned(),
+            Self::Dirty => "commit or stash the changes; --allow-dirty releases them all the same".to_owned(),
+            Self::UntrustedEvent(event) => format!("release from a push, a tag or by hand; --allow-event {event} does it all the same"),
+            Self::KeepsNoAttestations(_) => "publish to a channel that keeps them (prefix.dev, S3, a folder); --without-attestation publishes the packages alone".to_owned(),
+            Self::KeepsTooFew { .. } => "set `sign.provenance = false`, or publish to a channel with sidecars (S3, a folder)".to_owned(),
+            Self::Preflight(errors) => {
+                let hints: Vec<String> = errors.iter().filter_map(Self::hint).collect();
+                return (!hints.is_empty()).then(|| hints.join("\n"));
+            }
             Self::RehearsedIdentity(_) => "sign with a token of your CI system, or leave --execute and --trust out for a rehearsal".to_owned(),
             Self::Recipes(error) => return conda_recipes::Failure::from(error).help,
             Self::Publish(error) => return error.help().map(str::to_owned),
@@ -386,6 +433,12 @@ fn causes<'a>(
     error: &'a dyn std::error::Error,
 ) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
     std::iter::successors(error.source(), |cause| (*cause).source())
+}
+
+/// Several errors in one line.
+fn list(errors: &[Error]) -> String {
+    let lines: Vec<String> = errors.iter().map(|error| with_causes(error)).collect();
+    lines.join("; ")
 }
 
 #[derive(Serialize)]

@@ -8,9 +8,10 @@ use std::{
 use async_trait::async_trait;
 use clap::Args;
 use conda_attest::{
-    Error as AttestError, Evidence, Identity, IdentitySource, IdentityToken, ProcessEnvironment,
-    Search, TokenFacts, TokenInput, Trust,
+    Environment, Error as AttestError, Evidence, Identity, IdentitySource, IdentityToken,
+    ProcessEnvironment, Search, TokenFacts, TokenInput, Trust,
 };
+use conda_publish::TokenSource;
 use url::{Host, Url};
 
 use crate::{error::Error, person::AtTerminal, printer::Printer, workspace::Workspace};
@@ -85,6 +86,27 @@ impl Signer {
         }
     }
 
+    /// Whether there is an identity. No token is asked for, and nobody logs in.
+    ///
+    /// # Errors
+    /// There is none, with everything that was looked for.
+    pub(crate) fn detect(
+        token: Option<&TokenInput>,
+        trust: &Trust,
+        printer: &Printer,
+    ) -> Result<(), Error> {
+        let oidc = trust.identity_provider()?;
+        let person = AtTerminal::find(printer, &ProcessEnvironment);
+        let search = Search {
+            token,
+            audience: trust.audience(),
+            environment: &ProcessEnvironment,
+            person: person.as_ref().map(|person| person as _),
+            oidc: oidc.as_ref(),
+        };
+        search.detect().map(drop).map_err(Error::from)
+    }
+
     /// What the first token says of itself.
     pub(crate) fn facts(&self) -> TokenFacts {
         self.first.facts()
@@ -102,6 +124,58 @@ impl IdentitySource for Signer {
         match self.is_used.swap(true, Ordering::Relaxed) {
             false => Ok(self.first.clone()),
             true => self.source.token().await,
+        }
+    }
+}
+
+/// The identity of the CI system that this runs in, for trusted publishing.
+///
+/// Neither a token that was named nor a person takes part: those are for Sigstore.
+pub(crate) struct CiIdentity;
+
+impl CiIdentity {
+    /// Whether this runs where identity tokens can be had. None is asked for.
+    pub(crate) fn is_there() -> bool {
+        Self::search(PUBLISHING).detect().is_ok()
+    }
+
+    fn search(audience: &str) -> Search<'_> {
+        Search {
+            token: None,
+            audience,
+            environment: &WithoutSigstore,
+            person: None,
+            oidc: None,
+        }
+    }
+}
+
+#[async_trait]
+impl TokenSource for CiIdentity {
+    async fn identity_token(
+        &self,
+        audience: &str,
+    ) -> Result<Option<String>, Box<dyn std::error::Error + Send + Sync>> {
+        let search = Self::search(audience);
+        if search.detect().is_err() {
+            return Ok(None);
+        }
+        let token = conda_attest::find_identity(search).await?.token().await?;
+        Ok(Some(token.expose().to_owned()))
+    }
+}
+
+/// The audience of prefix.dev.
+const PUBLISHING: &str = "prefix.dev";
+
+/// The environment of this process without the token that was made for Sigstore.
+struct WithoutSigstore;
+
+impl Environment for WithoutSigstore {
+    fn variable(&self, name: &str) -> Option<String> {
+        match name {
+            "SIGSTORE_ID_TOKEN" => None,
+            name => ProcessEnvironment.variable(name),
         }
     }
 }

@@ -35,6 +35,34 @@ impl Activity {
         }
     }
 
+    /// Starts a phase that moves so many bytes.
+    pub(crate) fn bytes(printer: &Printer, verb: &str, total: u64) -> Self {
+        let bars = printer.bars();
+        let bar = ProgressBar::new(total)
+            .with_style(
+                style("{prefix:>12.cyan.bold} [{bar:27}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}, {eta} left")
+                    .progress_chars("=> "),
+            )
+            .with_prefix(verb.to_owned());
+        let total = bars.add(bar);
+        total.enable_steady_tick(TICK);
+        Self {
+            bars,
+            total,
+            running: Mutex::default(),
+        }
+    }
+
+    /// So many bytes have moved.
+    pub(crate) fn advance(&self, bytes: u64) {
+        self.total.inc(bytes);
+    }
+
+    /// So many bytes will move again.
+    pub(crate) fn back(&self, bytes: u64) {
+        self.total.dec(bytes);
+    }
+
     /// Shows that something began.
     pub(crate) fn begin(&self, verb: &str, what: &str) {
         let spinner = ProgressBar::new_spinner()

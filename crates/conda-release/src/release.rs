@@ -10,6 +10,7 @@ use std::{
     path::Path,
 };
 
+use cep27::TargetChannel;
 use fs_err as fs;
 use release_manifest::{
     DOCUMENT_LIMIT, Event, Isolation, JOURNAL_LIMIT, Manifest, Mode, PackageKey, Plan, Timestamp,
@@ -20,6 +21,7 @@ use crate::{
     error::Error,
     input,
     output::{OutputFolder, remove_half_written, write_atomically},
+    pipeline,
 };
 
 /// A planned release and how far each of its packages is.
@@ -66,37 +68,36 @@ impl Stored {
         Ok(Some(Self { plan, manifest }))
     }
 
-    /// Whether this is a release of the mode and under the trust that a run is about.
+    /// Whether this is a release of the mode that a run is about; a rehearsal, under the rehearsal's trust.
     ///
     /// # Errors
     /// It is another release's, so that nothing of it may be used.
-    pub(crate) fn belongs_to(
-        &self,
-        folder: &OutputFolder,
-        mode: Mode,
-        trust: &str,
-    ) -> Result<(), Error> {
-        let found = self
-            .manifest
-            .trust
-            .as_ref()
-            .map_or(trust, |found| found.name.as_str());
-        let parts = [
-            ("mode", self.manifest.mode.as_str(), mode.as_str()),
-            ("trust", found, trust),
-        ];
-        match parts
-            .into_iter()
-            .find(|(_, found, expected)| found != expected)
-        {
-            None => Ok(()),
-            Some((what, found, expected)) => Err(Error::OtherRelease {
-                path: folder.manifest(),
-                what,
-                found: found.to_owned(),
-                expected: expected.to_owned(),
-            }),
+    pub(crate) fn belongs_to(&self, folder: &OutputFolder, mode: Mode) -> Result<(), Error> {
+        same(folder, "mode", self.manifest.mode.as_str(), mode.as_str())?;
+        match (mode, &self.manifest.trust) {
+            (Mode::Rehearsal, Some(found)) => {
+                same(folder, "trust", &found.name, pipeline::REHEARSAL_TRUST)
+            }
+            _ => Ok(()),
         }
+    }
+}
+
+/// Whether a part of a stored release is what a run is about.
+fn same(
+    folder: &OutputFolder,
+    what: &'static str,
+    found: &str,
+    expected: &str,
+) -> Result<(), Error> {
+    match found == expected {
+        true => Ok(()),
+        false => Err(Error::OtherRelease {
+            path: folder.manifest(),
+            what,
+            found: found.to_owned(),
+            expected: expected.to_owned(),
+        }),
     }
 }
 
@@ -120,7 +121,12 @@ impl Release {
         }
         let digest = plan.digest();
         let manifest = match stored {
-            Some(stored) if stored.manifest.plan_digest == digest => stored.manifest,
+            // Live, what the channel has is asked each time: what was left out before need not be now.
+            Some(stored)
+                if stored.manifest.plan_digest == digest && plan.mode == Mode::Rehearsal =>
+            {
+                stored.manifest
+            }
             stored => {
                 let trust = stored
                     .as_ref()
@@ -162,6 +168,26 @@ impl Release {
     /// Names the trust root that the attestations stand under.
     pub(crate) fn set_trust(&mut self, trust: release_manifest::Trust) {
         self.manifest.trust = Some(trust);
+    }
+
+    /// Whether it was planned for the channel that clients read at this URL.
+    ///
+    /// # Errors
+    /// It was planned for another.
+    pub(crate) fn is_for(&self, channel: &TargetChannel) -> Result<(), Error> {
+        let planned = self.plan.target_channel.as_str();
+        same(&self.folder, "target channel", planned, channel.as_str())
+    }
+
+    /// Whether the attestations of an earlier run stand under this trust.
+    ///
+    /// # Errors
+    /// They stand under another one.
+    pub(crate) fn stands_under(&self, trust: &str) -> Result<(), Error> {
+        match &self.manifest.trust {
+            Some(found) => same(&self.folder, "trust", &found.name, trust),
+            None => Ok(()),
+        }
     }
 
     /// Records that something happened to a package: durable when this returns.

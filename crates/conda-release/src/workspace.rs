@@ -187,21 +187,38 @@ impl Workspace {
         attestable(&text)
     }
 
-    /// The URL that is attested for real: the configured `target-channel`, or a prefix server's
-    /// channel, which clients read where we publish.
+    /// The URL that is attested for real: a prefix server's channel, which clients read where we
+    /// publish, or the configured `target-channel`.
     ///
     /// # Errors
-    /// None is configured, or the channel is no channel's URL.
-    pub(crate) fn attested_channel(&self) -> Result<TargetChannel, Error> {
-        if let Some(configured) = &self.config.target_channel {
-            return Ok(configured.clone());
+    /// None is configured, another is than that of the prefix server's channel, or the channel is no
+    /// channel's URL.
+    pub(crate) fn attested_channel(
+        &self,
+        location: &ChannelLocation,
+    ) -> Result<TargetChannel, Error> {
+        let configured = self.config.target_channel.clone();
+        let ChannelLocation::Prefix { server, channel } = location else {
+            return configured.ok_or(Error::NoTargetChannel);
+        };
+        let own = attestable(&format!("{server}{channel}"))?;
+        match configured {
+            Some(configured) if configured != own => Err(Error::Usage(format!(
+                "`target-channel` is {configured}, and what is published to {own} must be attested for it: leave the key out, or publish elsewhere"
+            ))),
+            _ => Ok(own),
         }
-        let channel = self.config.channel.as_deref();
-        match channel.map(str::parse::<ChannelLocation>).transpose()? {
-            Some(ChannelLocation::Prefix { server, channel }) => {
-                attestable(&format!("{server}{channel}"))
-            }
-            _ => Err(Error::NoTargetChannel),
+    }
+
+    /// The URL that packages given as files are attested for, of the configured channel.
+    ///
+    /// # Errors
+    /// As [`attested_channel`](Self::attested_channel), and no channel is configured.
+    pub(crate) fn configured_channel(&self) -> Result<TargetChannel, Error> {
+        match (&self.config.channel, &self.config.target_channel) {
+            (Some(channel), _) => self.attested_channel(&channel.parse()?),
+            (None, Some(configured)) => Ok(configured.clone()),
+            (None, None) => Err(Error::NoTargetChannel),
         }
     }
 }

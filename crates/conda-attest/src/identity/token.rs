@@ -141,6 +141,14 @@ impl IdentityToken {
         self.token.expiration()
     }
 
+    /// The token itself, for a service other than Sigstore that it was made for.
+    ///
+    /// It is a secret: whoever has it is, until it ends, who it speaks of.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.token.expose_secret()
+    }
+
     pub(crate) fn is_expired(&self) -> bool {
         self.expires_at() <= Timestamp::now()
     }

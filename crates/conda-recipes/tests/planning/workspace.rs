@@ -94,6 +94,7 @@ impl Workspace {
                 dirty: false,
             },
             channel: None,
+            published_at: None,
             target_channel: "https://example.org/channel".parse().unwrap(),
             timestamp: 1_700_000_000,
             options: self.options.clone(),

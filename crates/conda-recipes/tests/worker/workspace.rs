@@ -78,6 +78,7 @@ impl Workspace {
                 dirty: false,
             },
             channel: None,
+            published_at: None,
             target_channel: "https://example.com/channel".parse().unwrap(),
             timestamp: 1_700_000_000,
             options: self.options.clone(),

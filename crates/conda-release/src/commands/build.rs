@@ -3,14 +3,15 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use release_manifest::Progress;
+use release_manifest::{Mode, Progress};
 
 use crate::{
     error::Error,
     exit::Status,
+    guard::GuardArgs,
     pipeline::{self, PlanFlags},
     printer::Printer,
-    rehearsal::{Rehearsal, show},
+    run::{Run, show},
     workspace::Workspace,
 };
 
@@ -29,6 +30,10 @@ pub struct BuildArgs {
     /// What to build
     #[command(flatten)]
     recipes: PlanFlags,
+
+    /// What a live release may start from
+    #[command(flatten)]
+    guard: GuardArgs,
 }
 
 impl BuildArgs {
@@ -41,7 +46,6 @@ impl BuildArgs {
         workspace: &Workspace,
         printer: &Printer,
     ) -> Result<Status, Error> {
-        self.recipes.only_rehearsal("build", workspace)?;
         if self.plan.is_some() {
             return Err(Error::NotAvailable {
                 what: "`--plan`".to_owned(),
@@ -49,8 +53,11 @@ impl BuildArgs {
                 instead: "build what the recipes say, on one machine",
             });
         }
-        let mut run = Rehearsal::begin(workspace, &self.recipes, printer).await?;
-        run.check(workspace, printer)?;
+        let mut run = Run::begin(workspace, &self.recipes, &self.guard, printer).await?;
+        match self.recipes.mode() {
+            Mode::Rehearsal => run.check_rehearsal(workspace, printer).map(drop)?,
+            Mode::Live => run.check_built(printer)?,
+        }
         pipeline::build(
             &mut run.release,
             &run.planning,

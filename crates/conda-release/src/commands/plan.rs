@@ -7,7 +7,7 @@ use crate::{
     exit::Status,
     pipeline::{self, PlanFlags},
     printer::Printer,
-    rehearsal::Rehearsal,
+    run::Run,
     workspace::Workspace,
 };
 
@@ -38,7 +38,6 @@ impl PlanArgs {
         workspace: &Workspace,
         printer: &Printer,
     ) -> Result<Status, Error> {
-        self.recipes.only_rehearsal("plan", workspace)?;
         if self.shards.is_some() {
             return Err(Error::NotAvailable {
                 what: "`--shards`".to_owned(),
@@ -46,7 +45,7 @@ impl PlanArgs {
                 instead: "build on one machine",
             });
         }
-        let (planned, changes) = Rehearsal::plan(workspace, &self.recipes, printer).await?;
+        let (planned, changes) = Run::plan(workspace, &self.recipes, printer).await?;
         let shown = pipeline::plan_table(&planned.plan, &changes)?;
         printer.result(&shown)?;
         printer.json(&planned.plan)?;

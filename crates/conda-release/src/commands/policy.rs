@@ -13,6 +13,7 @@ use crate::{
     config::{self, Config},
     error::Error,
     foreign::harmless,
+    workspace::Workspace,
 };
 
 /// Who may have signed.
@@ -164,6 +165,16 @@ impl PolicyArgs {
                 Ok(policy.into_policy()?)
             }
         }
+    }
+}
+
+/// Who may have signed as the workspace's own configuration says; nothing where it says nothing. For what this
+/// workspace releases itself, never for what comes from elsewhere.
+pub(crate) fn configured_policy(workspace: &Workspace) -> Result<Option<Policy>, Error> {
+    let entries = &workspace.config().verify;
+    match entries.is_empty() {
+        true => Ok(None),
+        false => of_entries(&workspace.root().join(config::FILE), entries).map(Some),
     }
 }
 

@@ -16,9 +16,12 @@ use super::{policy::PolicyArgs, trust::TrustArgs, verify::beside};
 use crate::{
     error::Error,
     exit::Status,
+    identity::IdentityArgs,
+    live::{Live, PublishingArgs},
     pipeline,
     printer::Printer,
-    rehearsal::{Rehearsal, check, ended, show},
+    run::{Run, check_rehearsal, ended, show},
+    target::Target,
     workspace::Workspace,
 };
 
@@ -57,6 +60,14 @@ pub struct PublishArgs {
     #[arg(short, long)]
     keep_going: bool,
 
+    /// How it is published
+    #[command(flatten)]
+    publishing: PublishingArgs,
+
+    /// Who signed what the release has, where `[[verify]]` does not say it
+    #[command(flatten)]
+    identity: IdentityArgs,
+
     /// Under whose trust
     #[command(flatten)]
     trust: TrustArgs,
@@ -94,12 +105,8 @@ impl PublishArgs {
         workspace: &Workspace,
         printer: &Printer,
     ) -> Result<Status, Error> {
-        if self.execute {
-            return Err(pipeline::live_is_not_available(
-                "publish",
-                self.to.as_deref(),
-                workspace,
-            ));
+        if self.execute && self.packages.is_empty() {
+            return self.publish_live(workspace, printer).await;
         }
         let target = self
             .to
@@ -118,14 +125,30 @@ impl PublishArgs {
         }
     }
 
+    /// The live release, into the channel it was planned for.
+    async fn publish_live(self, workspace: &Workspace, printer: &Printer) -> Result<Status, Error> {
+        let target = Target::find(workspace, self.to.as_deref())?;
+        let (mut release, _lock) = Run::resume(workspace, Mode::Live, printer)?;
+        release.is_for(target.attested())?;
+        let who = (&self.trust, &self.identity);
+        let live = Live::prepare(workspace, &target, who, &self.publishing, printer).await?;
+        let existing = target.existing(release.plan()).await?;
+        live.attester.check(&mut release, Some(&existing))?;
+        live.attester.readmit(&mut release, false).await?;
+        let status = live.publish(&mut release, self.keep_going).await?;
+        release.compact()?;
+        show(&release, workspace, printer)?;
+        Ok(ended(status, printer))
+    }
+
     /// The release, into its own channel.
     async fn publish_release(
         self,
         workspace: &Workspace,
         printer: &Printer,
     ) -> Result<Status, Error> {
-        let (mut release, _lock) = Rehearsal::resume(workspace, printer)?;
-        let channel = check(&mut release, workspace, printer)?;
+        let (mut release, _lock) = Run::resume(workspace, Mode::Rehearsal, printer)?;
+        let channel = check_rehearsal(&mut release, workspace, printer)?;
         pipeline::publish(&mut release, &channel, self.keep_going, printer).await?;
         release.compact()?;
         show(&release, workspace, printer)?;
@@ -142,8 +165,8 @@ impl PublishArgs {
         workspace: &Workspace,
         printer: &Printer,
     ) -> Result<Status, Error> {
-        let (mut release, _lock) = Rehearsal::resume(workspace, printer)?;
-        check(&mut release, workspace, printer)?;
+        let (mut release, _lock) = Run::resume(workspace, Mode::Rehearsal, printer)?;
+        check_rehearsal(&mut release, workspace, printer)?;
         let status = pipeline::outcome(&release, Progress::Attested);
         if status != Status::Done && !self.keep_going {
             show(&release, workspace, printer)?;

@@ -5,26 +5,34 @@ use std::time::Instant;
 use clap::Args;
 use release_manifest::Progress;
 
+use super::trust::TrustArgs;
 use crate::{
     error::Error,
     exit::Status,
+    guard::GuardArgs,
+    identity::IdentityArgs,
+    live::{Live, PublishingArgs},
     pipeline::{self, PlanFlags},
     printer::{Printer, duration},
-    rehearsal::{Rehearsal, show},
+    run::{Run, show},
+    target::Target,
     workspace::Workspace,
 };
 
 /// Build, attest and publish recipes; a rehearsal unless --execute
 ///
 /// A rehearsal runs all of it on this machine: a Sigstore on loopback instead of the public one, a
-/// folder instead of the channel. It needs no account, no token and no network of its own. The same
-/// command again continues where the last one ended, and does nothing twice.
+/// folder instead of the channel. It needs no account, no token and no network of its own. With
+/// --execute, what the channel does not have yet is built, attested as who the CI system says you
+/// are, uploaded, and looked for as a client does. The same command again continues where the last
+/// one ended, and does nothing twice.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   conda-release release                                     rehearse every recipe of the workspace
   conda-release release recipes/zlib                        rehearse one
   conda-release release --to https://prefix.dev/my-channel  rehearse for a channel
+  conda-release release ./recipe.yaml --to https://prefix.dev/my-channel -x
   conda-release release --output-format json                print the manifest")]
 pub struct ReleaseArgs {
     /// After a failure, go on with what does not need the failed package
@@ -34,6 +42,22 @@ pub struct ReleaseArgs {
     /// What to release
     #[command(flatten)]
     plan: PlanFlags,
+
+    /// What a live release may start from
+    #[command(flatten)]
+    guard: GuardArgs,
+
+    /// How it is published
+    #[command(flatten)]
+    publishing: PublishingArgs,
+
+    /// Who signs
+    #[command(flatten)]
+    identity: IdentityArgs,
+
+    /// Under whose trust
+    #[command(flatten)]
+    trust: TrustArgs,
 }
 
 impl ReleaseArgs {
@@ -48,35 +72,78 @@ impl ReleaseArgs {
         printer: &Printer,
     ) -> Result<Status, Error> {
         let started = Instant::now();
-        self.plan.only_rehearsal("release", workspace)?;
-        let mut run = Rehearsal::begin(workspace, &self.plan, printer).await?;
-        let channel = run.check(workspace, printer)?;
-        let worker = pipeline::worker(workspace)?;
-        pipeline::build(&mut run.release, &run.planning, &worker, printer).await?;
-        let checkout = run.planning.checkout();
-        pipeline::sign(
-            &mut run.release,
-            workspace,
-            checkout,
-            self.keep_going,
-            printer,
-        )
-        .await?;
-        pipeline::publish(&mut run.release, &channel, self.keep_going, printer).await?;
+        let mut run = Run::begin(workspace, &self.plan, &self.guard, printer).await?;
+        let status = match run.target.clone() {
+            None => self.rehearse(&mut run, workspace, printer).await?,
+            Some(target) => self.execute(&mut run, &target, workspace, printer).await?,
+        };
         run.release.compact()?;
+        show(&run.release, workspace, printer)?;
+        self.end(&run, status, started, workspace, invocation, printer);
+        Ok(status)
+    }
 
+    async fn rehearse(
+        &self,
+        run: &mut Run,
+        workspace: &Workspace,
+        printer: &Printer,
+    ) -> Result<Status, Error> {
+        let channel = run.check_rehearsal(workspace, printer)?;
+        let worker = pipeline::worker(workspace)?;
+        let (release, planning) = (&mut run.release, &run.planning);
+        pipeline::build(release, planning, &worker, printer).await?;
+        let checkout = planning.checkout();
+        pipeline::sign(release, workspace, checkout, self.keep_going, printer).await?;
+        pipeline::publish(release, &channel, self.keep_going, printer).await?;
+        Ok(pipeline::outcome(release, Progress::Published))
+    }
+
+    async fn execute(
+        &self,
+        run: &mut Run,
+        target: &Target,
+        workspace: &Workspace,
+        printer: &Printer,
+    ) -> Result<Status, Error> {
+        let who = (&self.trust, &self.identity);
+        let live = Live::prepare(workspace, target, who, &self.publishing, printer).await?;
+        live.attester.check(&mut run.release, Some(&run.existing))?;
+        let worker = pipeline::worker(workspace)?;
+        let (release, planning) = (&mut run.release, &run.planning);
+        pipeline::build(release, planning, &worker, printer).await?;
+        live.attester.sign(release, self.keep_going).await?;
+        live.publish(release, self.keep_going).await
+    }
+
+    /// Says how it ended, and what does what is left.
+    fn end(
+        &self,
+        run: &Run,
+        status: Status,
+        started: Instant,
+        workspace: &Workspace,
+        invocation: &str,
+        printer: &Printer,
+    ) {
         let release = &run.release;
-        let status = pipeline::outcome(release, Progress::Published);
-        show(release, workspace, printer)?;
+        let what = match &run.target {
+            None => "rehearsal".to_owned(),
+            Some(target) => format!("release to {}", target.name()),
+        };
         let ended = format!(
-            "rehearsal in {}; manifest: {}",
+            "{what} in {}; manifest: {}",
             duration(started.elapsed()),
             workspace.shown(&release.folder().manifest())
         );
         match status {
             Status::Done => {
                 printer.status("Finished", &ended);
-                if let Some(steps) = pipeline::next_steps(release, invocation, workspace) {
+                let steps = match &run.target {
+                    None => pipeline::next_steps(release, invocation, workspace),
+                    Some(target) => pipeline::next_steps_live(release, invocation, target),
+                };
+                if let Some(steps) = steps {
                     printer.note(&format!("\n{steps}"));
                 }
             }
@@ -90,6 +157,5 @@ impl ReleaseArgs {
                 printer.failure("Unfinished", &next);
             }
         }
-        Ok(status)
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use cep27::TargetChannel;
 use clap::Args;
-use release_manifest::Progress;
+use release_manifest::{Mode, Progress};
 
 use self::files::Files;
 use super::trust::{Instance, TrustArgs};
@@ -14,9 +14,10 @@ use crate::{
     error::Error,
     exit::Status,
     identity::IdentityArgs,
+    live::Attester,
     pipeline,
     printer::Printer,
-    rehearsal::{Rehearsal, check, ended, show},
+    run::{Run, check_rehearsal, ended, show},
     workspace::Workspace,
 };
 
@@ -75,9 +76,6 @@ impl SignArgs {
         workspace: &Workspace,
         printer: &Printer,
     ) -> Result<Status, Error> {
-        if self.execute && self.packages.is_empty() {
-            return Err(pipeline::live_is_not_available("sign", None, workspace));
-        }
         match self.trust.to_sign(self.execute, workspace)? {
             Instance::Sandbox if self.identity.token().is_some() => Err(Error::Usage(
                 "--identity-token is for an instance that exists: a rehearsal has an identity of its own".to_owned(),
@@ -93,13 +91,18 @@ impl SignArgs {
                 let files = Files::read(&self.packages, channel)?;
                 files.rehearse(workspace, printer).await
             }
+            Instance::Sigstore(_) if self.packages.is_empty() && !self.execute => {
+                Err(Error::Usage(
+                    "a rehearsal is signed by the sandbox: leave --trust out, or sign the live release with --execute".to_owned(),
+                ))
+            }
             Instance::Sigstore(_) if self.packages.is_empty() => {
-                Err(pipeline::live_is_not_available("sign", None, workspace))
+                self.sign_live(workspace, printer).await
             }
             Instance::Sigstore(source) => {
                 let channel = match self.channel {
                     Some(channel) => channel,
-                    None => workspace.attested_channel()?,
+                    None => workspace.configured_channel()?,
                 };
                 let files = Files::read(&self.packages, channel)?;
                 files
@@ -109,9 +112,22 @@ impl SignArgs {
         }
     }
 
+    async fn sign_live(self, workspace: &Workspace, printer: &Printer) -> Result<Status, Error> {
+        let (mut release, _lock) = Run::resume(workspace, Mode::Live, printer)?;
+        let attester = Attester::prepare(workspace, &self.trust, &self.identity, printer).await?;
+        attester.check(&mut release, None)?;
+        attester.sign(&mut release, self.keep_going).await?;
+        release.compact()?;
+        show(&release, workspace, printer)?;
+        Ok(ended(
+            pipeline::outcome(&release, Progress::Attested),
+            printer,
+        ))
+    }
+
     async fn sign_release(self, workspace: &Workspace, printer: &Printer) -> Result<Status, Error> {
-        let (mut release, _lock) = Rehearsal::resume(workspace, printer)?;
-        check(&mut release, workspace, printer)?;
+        let (mut release, _lock) = Run::resume(workspace, Mode::Rehearsal, printer)?;
+        check_rehearsal(&mut release, workspace, printer)?;
         let checkout = workspace.checkout();
         pipeline::sign(&mut release, workspace, &checkout, self.keep_going, printer).await?;
         release.compact()?;

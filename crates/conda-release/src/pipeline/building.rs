@@ -71,7 +71,7 @@ fn left_to_do(release: &Release) -> (BTreeSet<PackageKey>, BTreeSet<PackageKey>)
     let at = |progress| {
         let packages = release.manifest().packages().iter();
         packages
-            .filter(move |package| package.progress == progress)
+            .filter(move |package| package.progress == progress && package.skipped.is_none())
             .map(|package| package.key())
             .collect()
     };

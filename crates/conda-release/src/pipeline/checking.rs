@@ -10,40 +10,79 @@ use cep27::Sha256;
 use conda_attest::{Evidence, Policy, Predicate, Trust, Verdict, Verifier};
 use conda_publish::{ChannelReader, FileChannel};
 use rayon::prelude::*;
-use release_manifest::{Event, Package, Progress, RelativePath};
+use release_manifest::{Event, Mode, Package, Progress, RelativePath};
 use sha2::Digest as _;
 use url::Url;
 
-use super::rehearsal_identity;
 use crate::{error::Error, printer::Printer, release::Release};
+
+/// What is known, against which records of an earlier run are held.
+pub(crate) struct Known<'a> {
+    /// What attestations are verified under; without it, none holds.
+    pub(crate) trust: Option<&'a Trust>,
+    /// Who may have signed.
+    pub(crate) policy: Policy,
+    /// Whether who signed, as far as proved, is who signs now.
+    pub(crate) signed_by: &'a (dyn Fn(&Evidence) -> bool + Sync),
+    /// Whether an attestation holds only with a provenance beside it.
+    pub(crate) asks_for_provenance: bool,
+    /// Whether a published package is in the channel as it was recorded; else why not.
+    pub(crate) is_published: &'a (dyn Fn(&Package) -> Result<(), String> + Sync),
+    /// Records of later steps are left alone.
+    pub(crate) last: Progress,
+}
+
+impl Known<'_> {
+    /// What is known of packages that were built, and of nothing further.
+    pub(crate) fn built() -> Self {
+        Self {
+            trust: None,
+            policy: Policy::Anyone,
+            signed_by: &|_| true,
+            asks_for_provenance: false,
+            is_published: &|_| Ok(()),
+            last: Progress::Built,
+        }
+    }
+}
 
 /// Takes every package back to the last step that still holds.
 ///
 /// A package counts as built while its bytes have the recorded hash; as attested while its bundle
-/// has, and verifies under `trust`, and so does its provenance where there is one or one is asked
-/// for; as published while the channel serves those bytes with that
-/// sidecar.
+/// has, and verifies, and so does its provenance where there is one or one is asked for; as
+/// published while the channel serves it so.
 ///
 /// # Errors
-/// The journal cannot be written.
+/// The journal cannot be written, or the trusted root cannot be used.
 pub(crate) fn check(
     release: &mut Release,
-    trust: Option<&Trust>,
-    channel: &FileChannel,
-    asks_for_provenance: bool,
+    known: &Known<'_>,
     printer: &Printer,
 ) -> Result<(), Error> {
-    let verifier = trust.map(Verifier::new).transpose()?;
+    hold(release, known, printer, |_| true)
+}
+
+fn hold(
+    release: &mut Release,
+    known: &Known<'_>,
+    printer: &Printer,
+    which: impl Fn(&Package) -> bool + Sync,
+) -> Result<(), Error> {
+    let verifier = known.trust.map(Verifier::new).transpose()?;
+    let source = &release.plan().source;
     let checks = Checks {
         release: &*release,
-        verifier,
-        asks_for_provenance,
-        channel,
-        reader: ChannelReader::open(channel.root()).map_err(|error| error.to_string()),
+        // What was rehearsed stays rehearsed, whatever was committed since.
+        verifier: match release.plan().mode {
+            Mode::Live => verifier.map(|verifier| verifier.with_source(source.clone())),
+            Mode::Rehearsal => verifier,
+        },
+        known,
     };
     let packages = release.manifest().packages();
     let returned: Vec<_> = packages
         .par_iter()
+        .filter(|package| which(package))
         .filter_map(|package| {
             checks
                 .holds(package)
@@ -61,13 +100,54 @@ pub(crate) fn check(
     Ok(())
 }
 
+/// Takes every package that is attested and not published back to the last step that still holds.
+///
+/// # Errors
+/// As [`check`].
+pub(crate) fn check_unpublished(
+    release: &mut Release,
+    known: &Known<'_>,
+    printer: &Printer,
+) -> Result<(), Error> {
+    hold(release, known, printer, |package| {
+        package.progress == Progress::Attested
+    })
+}
+
+/// Whether a folder's channel serves a package with its attestations as they were recorded.
+pub(crate) fn served_from(
+    channel: FileChannel,
+) -> impl Fn(&Package) -> Result<(), String> + Sync {
+    // Read once for all packages.
+    let reader = ChannelReader::open(channel.root()).map_err(|error| error.to_string());
+    move |package| {
+        let Some(published) = &package.published else {
+            return Err("no publication was recorded".to_owned());
+        };
+        let key = package.key();
+        let served = channel.lookup(&key).map_err(|error| error.to_string())?;
+        if served != package.sha256 {
+            return Err("the channel does not serve the recorded bytes".to_owned());
+        }
+        let url = Url::from_file_path(key.under(channel.root()));
+        if url.is_ok_and(|url| url.as_str() != published.url) {
+            return Err(format!("the channel is not at {}", published.url));
+        }
+        let reader = reader.as_ref().map_err(String::clone)?;
+        let sidecar = channel
+            .sidecar_seen_by(reader, &key)
+            .map_err(|error| error.to_string())?;
+        if sidecar.map(|sidecar| sidecar.sha256()) != published.sidecar_sha256 {
+            return Err("the channel does not advertise the recorded attestations".to_owned());
+        }
+        Ok(())
+    }
+}
+
 struct Checks<'a> {
     release: &'a Release,
     verifier: Option<Verifier>,
-    asks_for_provenance: bool,
-    channel: &'a FileChannel,
-    /// The channel's repodata, read once for all packages.
-    reader: Result<ChannelReader, String>,
+    known: &'a Known<'a>,
 }
 
 impl Checks<'_> {
@@ -77,13 +157,13 @@ impl Checks<'_> {
             self.built(package)
                 .map_err(|reason| (Progress::Planned, reason))?;
         }
-        if package.progress >= Progress::Attested {
+        let reached = package.progress.min(self.known.last);
+        if reached >= Progress::Attested {
             self.attested(package)
                 .map_err(|reason| (Progress::Tested, reason))?;
         }
-        if package.progress >= Progress::Published {
-            self.published(package)
-                .map_err(|reason| (Progress::Attested, reason))?;
+        if reached >= Progress::Published {
+            (self.known.is_published)(package).map_err(|reason| (Progress::Attested, reason))?;
         }
         Ok(())
     }
@@ -115,7 +195,7 @@ impl Checks<'_> {
             Some(provenance) => {
                 bundles.push(self.bundle(&provenance.bundle, provenance.bundle_sha256)?);
             }
-            None if self.asks_for_provenance => {
+            None if self.known.asks_for_provenance => {
                 return Err("it has no provenance, which is asked for".to_owned());
             }
             None => {}
@@ -127,9 +207,8 @@ impl Checks<'_> {
             subdir: Some(package.subdir),
             sha256: package.sha256,
         };
-        let policy: Policy = rehearsal_identity();
         let channel = self.release.plan().target_channel.as_str();
-        let verdicts = verifier.verify_all(subject, &bundles, &policy, Some(channel));
+        let verdicts = verifier.verify_all(subject, &bundles, &self.known.policy, Some(channel));
         let kinds = [Predicate::Publish, Predicate::Provenance];
         let mut proved = Vec::new();
         for (verdict, kind) in verdicts.into_iter().zip(kinds) {
@@ -145,11 +224,14 @@ impl Checks<'_> {
         let recorded = attestation.provenance.as_ref();
         let is_traced =
             proved.get(1).map(|proved| proved.log_index) == recorded.map(|it| it.log_index);
-        match is_proved && is_traced {
+        if !is_proved || !is_traced {
+            return Err(
+                "what was recorded of its attestation is not what the bundle proves".to_owned(),
+            );
+        }
+        match proved.iter().all(self.known.signed_by) {
             true => Ok(()),
-            false => {
-                Err("what was recorded of its attestation is not what the bundle proves".to_owned())
-            }
+            false => Err("it was attested by another identity than the current one".to_owned()),
         }
     }
 
@@ -164,30 +246,6 @@ impl Checks<'_> {
                 "the bundle has SHA-256 {found}, made was {expected}"
             )),
         }
-    }
-
-    fn published(&self, package: &Package) -> Result<(), String> {
-        let Some(published) = &package.published else {
-            return Err("no publication was recorded".to_owned());
-        };
-        let channel = self.channel;
-        let key = package.key();
-        let served = channel.lookup(&key).map_err(|error| error.to_string())?;
-        if served != package.sha256 {
-            return Err("the channel does not serve the recorded bytes".to_owned());
-        }
-        let url = Url::from_file_path(key.under(channel.root()));
-        if url.is_ok_and(|url| url.as_str() != published.url) {
-            return Err(format!("the channel is not at {}", published.url));
-        }
-        let reader = self.reader.as_ref().map_err(String::clone)?;
-        let sidecar = channel
-            .sidecar_seen_by(reader, &key)
-            .map_err(|error| error.to_string())?;
-        if sidecar.map(|sidecar| sidecar.sha256()) != published.sidecar_sha256 {
-            return Err("the channel does not advertise the recorded attestations".to_owned());
-        }
-        Ok(())
     }
 }
 

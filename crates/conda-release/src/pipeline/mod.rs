@@ -9,19 +9,25 @@ mod outcome;
 mod planning;
 mod publishing;
 mod records;
+mod seeing;
 mod signing;
 mod summary;
+mod uploading;
 mod worker;
 
 pub use planning::{BuildFlags, PlanFlags};
 
 pub(crate) use building::build;
-pub(crate) use checking::{check, hash};
-pub(crate) use outcome::{outcome, reached};
-pub(crate) use planning::{Change, Planning, count, live_is_not_available, plan_table};
-pub(crate) use publishing::{failed, line, publish, upload};
-pub(crate) use signing::{
-    REHEARSAL_TRUST, rehearsal_identity, rehearsal_trust, sign, with_sandbox,
+pub(crate) use checking::{Known, check, check_unpublished, hash, served_from};
+pub(crate) use outcome::{outcome, reached, ready};
+pub(crate) use planning::{Change, Planning, count, plan_table};
+pub(crate) use publishing::{
+    PublishOptions, failed, line, publish, publish_to, upload, without_conflicts,
 };
-pub(crate) use summary::{next_steps, packages_table};
+pub(crate) use seeing::see;
+pub(crate) use signing::{
+    REHEARSAL_TRUST, rehearsal_identity, rehearsal_trust, sign, sign_as, with_sandbox,
+};
+pub(crate) use summary::{next_steps, next_steps_live, packages_table};
+pub(crate) use uploading::{Fate, Item, Uploading};
 pub(crate) use worker::worker;

@@ -24,7 +24,7 @@ pub(crate) fn reached(release: &Release, progress: Progress, keep_going: bool) -
     let packages = release.manifest().packages();
     let behind: BTreeSet<PackageKey> = packages
         .iter()
-        .filter(|package| package.progress < progress)
+        .filter(|package| package.progress < progress && package.skipped.is_none())
         .map(Package::key)
         .collect();
     if !behind.is_empty() && !keep_going {
@@ -42,7 +42,7 @@ pub(crate) fn reached(release: &Release, progress: Progress, keep_going: bool) -
 /// How a run that was to bring every package to `goal` ended.
 pub(crate) fn outcome(release: &Release, goal: Progress) -> Status {
     let packages = release.manifest().packages();
-    let is_left = |package: &&Package| package.progress < goal;
+    let is_left = |package: &&Package| package.progress < goal && package.skipped.is_none();
     let failed = packages
         .iter()
         .filter(is_left)

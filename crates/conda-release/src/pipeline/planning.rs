@@ -10,7 +10,7 @@ use std::{
 use cep27::Subdir;
 use clap::{Args, ValueEnum};
 use conda_recipes::{BuildOptions, PackageFormat, PlanRequest, TestMode, worker::Worker};
-use release_manifest::{Mode, PackageKey, Plan};
+use release_manifest::{Mode, PackageKey, Plan, Progress};
 
 use crate::{
     error::Error,
@@ -18,6 +18,7 @@ use crate::{
     release::Stored,
     source::Checkout,
     table::table,
+    target::Target,
     workspace::{Workspace, tool},
 };
 
@@ -42,34 +43,21 @@ pub struct PlanFlags {
 }
 
 impl PlanFlags {
-    /// Whether they ask for a rehearsal, which is what this version does.
-    ///
-    /// # Errors
-    /// They ask for a live release.
-    pub(crate) fn only_rehearsal(&self, command: &str, workspace: &Workspace) -> Result<(), Error> {
+    /// What they ask for.
+    pub(crate) fn mode(&self) -> Mode {
         match self.execute {
-            true => Err(live_is_not_available(
-                command,
-                self.to.as_deref(),
-                workspace,
-            )),
-            false => Ok(()),
+            true => Mode::Live,
+            false => Mode::Rehearsal,
         }
     }
-}
 
-/// What `--execute` answers in this version.
-pub(crate) fn live_is_not_available(
-    command: &str,
-    to: Option<&str>,
-    workspace: &Workspace,
-) -> Error {
-    Error::NotAvailable {
-        what: format!("`{command} --execute`"),
-        target: workspace
-            .channel(to)
-            .unwrap_or_else(|| "this version".to_owned()),
-        instead: "leave --execute out for a rehearsal, which does all of it on this machine",
+    /// Where a live release goes; a rehearsal goes nowhere.
+    ///
+    /// # Errors
+    /// It is live, and no channel can be told.
+    pub(crate) fn target(&self, workspace: &Workspace) -> Result<Option<Target>, Error> {
+        let find = || Target::find(workspace, self.to.as_deref());
+        self.execute.then(find).transpose()
     }
 }
 
@@ -155,18 +143,28 @@ impl Planning {
     ///
     /// # Errors
     /// A pattern without recipe, a Cargo workspace that `cargo metadata` refuses, a channel that is none.
-    pub(crate) fn new(workspace: &Workspace, flags: &PlanFlags, mode: Mode) -> Result<Self, Error> {
+    pub(crate) async fn new(
+        workspace: &Workspace,
+        flags: &PlanFlags,
+        target: Option<&Target>,
+    ) -> Result<Self, Error> {
+        let mode = flags.mode();
         let config = workspace.config();
         let checkout = workspace.checkout();
         let recipes =
             conda_recipes::find(workspace.root(), &workspace.recipe_patterns(&flags.recipes))?;
         let channel = workspace.channel(flags.to.as_deref());
+        let (target_channel, published_at) = match target {
+            None => (workspace.rehearsed_channel(channel.as_deref())?, None),
+            Some(target) => (target.attested().clone(), target.published_at().await?),
+        };
         let request = PlanRequest {
             root: workspace.root().to_owned(),
             output: workspace.folder(mode).path().to_owned(),
             mode,
             source: checkout.source.clone(),
-            target_channel: workspace.rehearsed_channel(channel.as_deref())?,
+            target_channel,
+            published_at,
             channel,
             timestamp: 0,
             options: flags.build.over(&config.build),
@@ -253,17 +251,30 @@ pub(crate) enum Change {
     Changed,
     /// As it was.
     Unchanged,
+    /// The channel has a package of its name: it is not built.
+    Existing,
 }
 
 impl Change {
     /// How each package of `plan` relates to the stored release.
-    pub(crate) fn of(plan: &Plan, stored: Option<&Stored>) -> BTreeMap<PackageKey, Self> {
-        let change = |package: &release_manifest::PlannedPackage| match stored
-            .and_then(|stored| stored.manifest.package(&package.key()))
-        {
-            None => Self::New,
-            Some(old) if old.fingerprint == package.fingerprint => Self::Unchanged,
-            Some(_) => Self::Changed,
+    ///
+    /// What was not built before, and is among `existing`, need not be built.
+    pub(crate) fn of(
+        plan: &Plan,
+        stored: Option<&Stored>,
+        existing: &BTreeSet<PackageKey>,
+    ) -> BTreeMap<PackageKey, Self> {
+        let change = |package: &release_manifest::PlannedPackage| {
+            let key = package.key();
+            let old = stored.and_then(|stored| stored.manifest.package(&key));
+            let same = old.filter(|old| old.fingerprint == package.fingerprint);
+            match (old, same) {
+                (_, Some(same)) if same.progress > Progress::Planned => Self::Unchanged,
+                _ if existing.contains(&key) => Self::Existing,
+                (_, Some(_)) => Self::Unchanged,
+                (None, None) => Self::New,
+                (Some(_), None) => Self::Changed,
+            }
         };
         plan.packages
             .iter()
@@ -277,6 +288,7 @@ impl Change {
             Self::New => "new",
             Self::Changed => "changed",
             Self::Unchanged => "unchanged",
+            Self::Existing => "in the channel",
         }
     }
 }

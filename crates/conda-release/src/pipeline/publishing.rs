@@ -1,22 +1,44 @@
-//! Publishing into a folder: the rehearsal's channel, or one that `--to` names.
+//! Publishing: into the rehearsal's own channel, or into one that exists.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::{Duration, Instant},
+    num::NonZeroUsize,
+    time::Duration,
 };
 
-use conda_publish::{Bundle, FileChannel, Placed, Upload};
+use conda_publish::{Bundle, Channel, FileChannel, Present, Upload};
 use release_manifest::{
     Event, PackageError, PackageKey, Phase, Progress, PublishResult, Published,
 };
 
-use super::outcome::ready;
+use super::{
+    count,
+    outcome::ready,
+    uploading::{Fate, Item, Uploading},
+};
 use crate::{
     error::{Error, with_causes},
     printer::{Printer, duration},
-    progress::Activity,
     release::{Release, now},
 };
+
+/// How many packages are uploaded at the same time where nothing else is configured.
+const CONCURRENCY: NonZeroUsize = NonZeroUsize::MIN.saturating_add(15);
+
+/// How long all uploads of a release may take.
+const DEADLINE: Duration = Duration::from_secs(4 * 3600);
+
+/// How packages are published.
+pub(crate) struct PublishOptions {
+    /// How many at the same time at most.
+    pub(crate) concurrency: Option<NonZeroUsize>,
+    /// Whether other bytes under a published name are replaced, by a server that offers it.
+    pub(crate) force: bool,
+    /// Whether packages go without their attestations.
+    pub(crate) without_attestation: bool,
+    /// After a failure, what does not need the failed package is published.
+    pub(crate) keep_going: bool,
+}
 
 /// Publishes every package that is attested into the rehearsal's channel, which then holds the
 /// packages of this plan and no others.
@@ -42,65 +64,140 @@ pub(crate) async fn publish(
         return Ok(());
     }
     channel.retain(&kept)?;
-    let placed = place(release, channel, &keys, printer).await?;
+    let items = items(release, &keys, false);
+    // One after the other: a folder is written no faster by many.
+    let uploading = Uploading {
+        channel,
+        concurrency: NonZeroUsize::MIN,
+        deadline: DEADLINE,
+    };
+    let fates = uploading.run(items, BTreeMap::new(), printer).await;
     channel.finish().await?;
-    // Recorded after the index: until then no client finds them.
-    for (package, (placed, milliseconds)) in placed {
-        let published = Published {
-            url: placed.url,
-            sidecar_sha256: placed.sidecar_sha256,
-            at: now(),
-            result: placed.result,
-        };
-        release.record(
-            &package,
-            Event::Published {
-                published,
-                milliseconds,
-            },
-        )?;
-    }
+    record(release, fates)?;
     release.compact()
 }
 
-async fn place(
+/// Publishes every package that is attested into a channel that exists, and gives those that were brought there.
+///
+/// What the channel has under its name with other bytes is a conflict: it is recorded with its package, and holds up
+/// only what runs with that.
+///
+/// # Errors
+/// The channel as a whole cannot be asked or written. What fails for a package alone is recorded with it.
+pub(crate) async fn publish_to(
     release: &mut Release,
-    channel: &FileChannel,
-    keys: &[PackageKey],
+    channel: &dyn Channel,
+    options: &PublishOptions,
     printer: &Printer,
-) -> Result<BTreeMap<PackageKey, (Placed, u64)>, Error> {
-    let activity = Activity::start(printer, "Publishing", keys.len());
-    let mut all = BTreeMap::new();
-    for key in keys {
-        let Some(upload) = upload(release, key) else {
-            continue;
-        };
-        activity.begin("Publishing", &key.to_string());
-        let started = Instant::now();
-        let result = channel.put(&upload).await;
-        activity.end(&key.to_string());
-        activity.step();
-        match result {
-            Ok(placed) => {
-                let taken = started.elapsed();
-                printer.status("Published", &line(key, placed.result, taken));
-                all.insert(
-                    key.clone(),
-                    (placed, u64::try_from(taken.as_millis()).unwrap_or(u64::MAX)),
-                );
-            }
-            Err(error) => {
-                let error = PackageError {
-                    phase: Phase::Publish,
-                    code: error.code().to_owned(),
-                    message: failed(key, &error, printer),
-                    log: None,
+) -> Result<Vec<PackageKey>, Error> {
+    let keys = ready(release, Progress::Attested, options.keep_going);
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    let there = channel.lookup(&keys.iter().cloned().collect()).await?;
+    let items = items(release, &keys, options.without_attestation);
+    let (items, fates) = without_conflicts(items, &there, options.force, printer);
+    let uploading = Uploading {
+        channel,
+        concurrency: options.concurrency.unwrap_or(CONCURRENCY),
+        deadline: DEADLINE,
+    };
+    let fates = uploading.run(items, fates, printer).await;
+    let placed: Vec<PackageKey> = fates
+        .iter()
+        .filter(|(_, fate)| matches!(fate, Fate::Placed(..)))
+        .map(|(package, _)| package.clone())
+        .collect();
+    if !placed.is_empty() {
+        channel.finish().await?;
+    }
+    record(release, fates)?;
+    release.compact()?;
+    Ok(placed)
+}
+
+/// Tells what is new, there already, or there with other bytes; the last are not uploaded.
+pub(crate) fn without_conflicts(
+    items: Vec<Item>,
+    there: &BTreeMap<PackageKey, Present>,
+    force: bool,
+    printer: &Printer,
+) -> (Vec<Item>, BTreeMap<PackageKey, Fate>) {
+    let mut fates = BTreeMap::new();
+    let mut kept = Vec::with_capacity(items.len());
+    let mut identical = 0;
+    for item in items {
+        let upload = &item.upload;
+        let found = there.get(&upload.package).and_then(|it| it.sha256);
+        match found {
+            Some(found) if found != upload.sha256 && !force => {
+                let error = conda_publish::Error::Conflict {
+                    package: Box::new(upload.package.clone()),
+                    there: found,
+                    here: upload.sha256,
                 };
-                release.record(key, Event::Failed { error })?;
+                failed(&upload.package, &error, printer);
+                fates.insert(upload.package.clone(), Fate::Failed(error));
+            }
+            found => {
+                identical += usize::from(found == Some(upload.sha256));
+                kept.push(item);
             }
         }
     }
-    Ok(all)
+    let new = kept.len() - identical;
+    printer.status(
+        "Comparing",
+        &format!(
+            "with the channel: {new} new, {identical} already there, {}",
+            count(fates.len(), "conflict")
+        ),
+    );
+    (kept, fates)
+}
+
+/// The packages as they are uploaded, each after those that it runs with.
+fn items(release: &Release, keys: &[PackageKey], without_attestation: bool) -> Vec<Item> {
+    let runs_with = |key| release.plan().package(key).map(|it| it.runs_with.clone());
+    let item = |key| {
+        let mut upload = upload(release, key)?;
+        if without_attestation {
+            upload.bundles.clear();
+        }
+        let mut after: BTreeSet<PackageKey> = runs_with(key)?.into_iter().collect();
+        after.remove(key);
+        Some(Item { upload, after })
+    };
+    keys.iter().filter_map(item).collect()
+}
+
+/// Records what became of each package: after the index, as until then no client finds them.
+fn record(release: &mut Release, fates: BTreeMap<PackageKey, Fate>) -> Result<(), Error> {
+    for (package, fate) in fates {
+        let event = match fate {
+            Fate::Placed(placed, taken) => Event::Published {
+                published: Published {
+                    url: placed.url,
+                    sidecar_sha256: placed.sidecar_sha256,
+                    at: now(),
+                    result: placed.result,
+                },
+                milliseconds: u64::try_from(taken.as_millis()).unwrap_or(u64::MAX),
+            },
+            Fate::Failed(error) => Event::Failed {
+                error: PackageError {
+                    phase: Phase::Publish,
+                    code: error.code().to_owned(),
+                    message: with_causes(&error),
+                    log: None,
+                },
+            },
+            Fate::Blocked(by) => Event::Blocked { by },
+            Fate::Left => continue,
+        };
+        release.record(&package, event)?;
+    }
+    Ok(())
 }
 
 /// How a published package is announced.

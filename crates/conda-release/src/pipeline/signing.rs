@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use conda_attest::{
-    ActionsEndpoint, BuildDefinition, Event as SignEvent, PackageFile, Policy, Reporter,
-    SignOptions, Signed, ToSign, Trust,
+    ActionsEndpoint, BuildDefinition, Event as SignEvent, IdentitySource, PackageFile, Policy,
+    Reporter, SignOptions, Signed, ToSign, Trust,
 };
 use release_manifest::{
     Attestation, Event, PackageError, PackageKey, Phase, Progress, ProvenanceRecord, RelativePath,
@@ -13,8 +13,13 @@ use sigstore_sandbox::{Claims, Options, Sandbox};
 
 use super::{outcome::ready, records::Records};
 use crate::{
-    attesting::Attesting, error::Error, output::OutputFolder, printer::Printer, release::Release,
-    source::Checkout, workspace::Workspace,
+    attesting::Attesting,
+    error::{Error, with_causes},
+    output::OutputFolder,
+    printer::Printer,
+    release::Release,
+    source::Checkout,
+    workspace::Workspace,
 };
 
 /// What `--trust` and the manifest call the rehearsal's Sigstore.
@@ -73,7 +78,7 @@ pub(crate) async fn with_sandbox<T>(
     result
 }
 
-/// Attests every package that is tested.
+/// Attests every package that is tested, in a rehearsal.
 ///
 /// # Errors
 /// No certificate can be had. What fails for a package alone is recorded with it.
@@ -81,6 +86,28 @@ pub(crate) async fn sign(
     release: &mut Release,
     workspace: &Workspace,
     checkout: &Checkout,
+    keep_going: bool,
+    printer: &Printer,
+) -> Result<(), Error> {
+    if ready(release, Progress::Tested, keep_going).is_empty() {
+        return Ok(());
+    }
+    let sandbox = release.folder().sandbox();
+    with_sandbox(&sandbox, checkout, async |trust, identity| {
+        sign_as(release, workspace, trust, identity, keep_going, printer).await
+    })
+    .await
+}
+
+/// Attests every package that is tested, as this identity.
+///
+/// # Errors
+/// As [`sign`].
+pub(crate) async fn sign_as(
+    release: &mut Release,
+    workspace: &Workspace,
+    trust: &Trust,
+    identity: &dyn IdentitySource,
     keep_going: bool,
     printer: &Printer,
 ) -> Result<(), Error> {
@@ -97,23 +124,41 @@ pub(crate) async fn sign(
         concurrency: workspace.config().sign.concurrency,
         ..SignOptions::new(release.plan().target_channel.clone())
     };
-    let sandbox = release.folder().sandbox();
-    with_sandbox(&sandbox, checkout, async |trust, identity| {
-        release.set_trust(release_manifest::Trust {
-            name: trust.name().to_owned(),
-            root_sha256: trust.root_sha256(),
-        });
-        release.compact()?;
-        let lines = Lines {
-            records: Records::new(release),
-            shown: Attesting::start(printer, packages.len()),
-        };
-        let result = conda_attest::sign(trust, identity, packages, &options, &lines).await;
-        lines.records.end()?;
-        result?;
-        release.compact()
-    })
-    .await
+    release.set_trust(release_manifest::Trust {
+        name: trust.name().to_owned(),
+        root_sha256: trust.root_sha256(),
+    });
+    release.compact()?;
+    let lines = Lines {
+        records: Records::new(release),
+        shown: Attesting::start(printer, packages.len()),
+    };
+    let results = conda_attest::sign(trust, identity, packages, &options, &lines).await;
+    let Lines { records, shown } = lines;
+    drop(shown);
+    let results = match results {
+        Ok(results) => results,
+        Err(error) => {
+            records.end()?;
+            return Err(error.into());
+        }
+    };
+    for (package, result) in &results {
+        // What only lacks a token did not fail: another run with a new one goes on.
+        if let Err(error) = result
+            && !error.is_renewal_failure()
+        {
+            let error = PackageError {
+                phase: Phase::Sign,
+                code: error.code().to_owned(),
+                message: with_causes(error),
+                log: None,
+            };
+            records.record(&package.key(), |_| Ok(Event::Failed { error }));
+        }
+    }
+    records.end()?;
+    release.compact()
 }
 
 /// A package of the release, as signing takes it; with what its provenance says, if it gets one.
@@ -159,19 +204,6 @@ impl Reporter for Lines<'_> {
                     milliseconds,
                 })
             }),
-            SignEvent::Failed {
-                file,
-                code,
-                message,
-            } => {
-                let error = PackageError {
-                    phase: Phase::Sign,
-                    code: code.to_owned(),
-                    message,
-                    log: None,
-                };
-                self.records.record(&file, |_| Ok(Event::Failed { error }));
-            }
             _ => {}
         }
     }

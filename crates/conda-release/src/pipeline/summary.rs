@@ -4,7 +4,14 @@ use std::path::Path;
 
 use release_manifest::{Package, Progress};
 
-use crate::{printer::size, release::Release, table::table, workspace::Workspace};
+use crate::{
+    commands::trust::PUBLIC_GOOD,
+    printer::size,
+    release::Release,
+    table::table,
+    target::{ReadAt, Target},
+    workspace::Workspace,
+};
 
 /// Every package: size, digest, log index, and where it is or why it is nowhere.
 pub(crate) fn packages_table(release: &Release, current: &Path) -> String {
@@ -37,6 +44,7 @@ fn place(package: &Package, current: &Path) -> String {
                 .to_string(),
             None => published.url.clone(),
         },
+        (None, None) if package.skipped.is_some() => "in the channel before".to_owned(),
         (None, None) if !package.blocked_by.is_empty() => "blocked".to_owned(),
         (None, None) => package.progress.to_string(),
     }
@@ -82,6 +90,37 @@ Verify one, or the whole channel:
 The same with other people's verifiers:
   cosign verify-blob-attestation --bundle {bundle} --type {predicate} --trusted-root {trusted_root} --certificate-identity {identity} --certificate-oidc-issuer {issuer} {file}
   sigstore --trust-config {trust_config} verify identity --offline --bundle {bundle} --cert-identity {identity} --cert-oidc-issuer {issuer} sha256:{sha256}"
+    ))
+}
+
+/// Commands that look at what was released, as anybody can.
+pub(crate) fn next_steps_live(
+    release: &Release,
+    invocation: &str,
+    target: &Target,
+) -> Option<String> {
+    let packages = release.manifest().packages();
+    let package = packages
+        .iter()
+        .find(|package| package.progress == Progress::Published)?;
+    let attestation = package.attestation.as_ref()?;
+    let (identity, issuer) = (
+        quoted(Path::new(&attestation.identity)),
+        quoted(Path::new(&attestation.issuer)),
+    );
+    let channel = match target.read_at().ok()? {
+        ReadAt::Folder(path) => quoted(&path),
+        ReadAt::Url(url) => quoted(Path::new(url.as_str())),
+    };
+    let trust = release.manifest().trust.as_ref();
+    let trust = match trust.map(|trust| trust.name.as_str()) {
+        None | Some(PUBLIC_GOOD) => String::new(),
+        Some(name) => format!(" --trust {}", quoted(Path::new(name))),
+    };
+    Some(format!(
+        "\
+Anybody can verify what was released:
+  {invocation} verify {channel}{trust} --identity {identity} --issuer {issuer}"
     ))
 }
 

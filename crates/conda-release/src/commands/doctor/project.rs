@@ -17,7 +17,7 @@ pub(super) fn check(workspace: &Workspace, findings: &mut Findings) {
         Err(error) => findings.error("environment", Need::Rehearsal, &error),
     }
     source(workspace, findings);
-    match workspace.attested_channel() {
+    match workspace.configured_channel() {
         Ok(channel) => findings.ok("channel", format!("packages are attested for {channel}")),
         Err(error) => findings.error("channel", Need::Live, &error),
     }

@@ -1,0 +1,303 @@
+//! The live half of a release: who signs it, under whose trust, and into which channel.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use clap::Args;
+use conda_attest::{Evidence, Policy, Purpose, Trust, TrustOptions};
+use conda_publish::{Channel, ChannelLocation, Keeps, Present, TokenSource};
+use release_manifest::{PackageKey, Progress};
+
+use crate::{
+    commands::{
+        policy::configured_policy,
+        trust::{self, Instance, TrustArgs},
+    },
+    error::Error,
+    exit::Status,
+    identity::{CiIdentity, IdentityArgs, Signer},
+    pipeline::{self, PublishOptions},
+    printer::Printer,
+    release::Release,
+    run::check_live,
+    target::Target,
+    workspace::Workspace,
+};
+
+/// What the commands that publish for real have in common.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Live releases")]
+pub(crate) struct PublishingArgs {
+    /// With --execute: replace other bytes under a published name, on servers that offer it
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    /// With --execute: publish to a channel that has no place for attestations
+    #[arg(long)]
+    pub(crate) without_attestation: bool,
+
+    /// With --execute: end without waiting until clients see the packages
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+}
+
+/// Who attests a live release, and under whose trust.
+pub(crate) struct Attester<'a> {
+    workspace: &'a Workspace,
+    trust: Trust,
+    identity: &'a IdentityArgs,
+    printer: &'a Printer,
+}
+
+/// An attester and a channel, of which everything is known that can be before anything is built.
+pub(crate) struct Live<'a> {
+    /// Who attests.
+    pub(crate) attester: Attester<'a>,
+    target: Target,
+    publishing: &'a PublishingArgs,
+}
+
+impl<'a> Live<'a> {
+    /// Has everything that can be known before anything is built: the trust material, refreshed; that there is an
+    /// identity, of which no token is asked for yet; the channel, its credentials and what it does with attestations.
+    ///
+    /// # Errors
+    /// All that stands in the way, together.
+    pub(crate) async fn prepare(
+        workspace: &'a Workspace,
+        target: &Target,
+        (trust, identity): (&TrustArgs, &'a IdentityArgs),
+        publishing: &'a PublishingArgs,
+        printer: &'a Printer,
+    ) -> Result<Self, Error> {
+        let target = target.clone().with_force(publishing.force);
+        let asked = Self::ask(workspace, &target, publishing).await;
+        let attester = Attester::prepare(workspace, trust, identity, printer).await;
+        match (asked, attester) {
+            (Ok(()), Ok(attester)) => Ok(Self {
+                attester,
+                target,
+                publishing,
+            }),
+            (asked, attester) => {
+                let errors = [asked.err(), attester.err()];
+                Err(Error::Preflight(errors.into_iter().flatten().collect()))
+            }
+        }
+    }
+
+    /// Asks the channel what it needs, with the credentials that are at hand. A token that is minted from an identity
+    /// is for later, when no build can see it.
+    async fn ask(
+        workspace: &Workspace,
+        target: &Target,
+        publishing: &PublishingArgs,
+    ) -> Result<(), Error> {
+        let channel = target.open(None).await?;
+        let is_minted =
+            matches!(target.location(), ChannelLocation::Prefix { .. }) && CiIdentity::is_there();
+        if !is_minted {
+            channel.preflight().await?;
+        }
+        keeps_attestations(channel.as_ref(), workspace, target, publishing).map(drop)
+    }
+
+    /// Publishes what is attested, and waits until clients see it.
+    ///
+    /// # Errors
+    /// The channel as a whole cannot be asked or written.
+    pub(crate) async fn publish(
+        &self,
+        release: &mut Release,
+        keep_going: bool,
+    ) -> Result<Status, Error> {
+        if pipeline::ready(release, Progress::Attested, keep_going).is_empty() {
+            return Ok(pipeline::outcome(release, Progress::Published));
+        }
+        let identity: Arc<dyn TokenSource> = Arc::new(CiIdentity);
+        let channel = self.target.open(Some(identity)).await?;
+        let channel = channel.as_ref();
+        channel
+            .preflight()
+            .await
+            .map_err(|error| Error::Preflight(vec![error.into()]))?;
+        let keeps = keeps_attestations(
+            channel,
+            self.attester.workspace,
+            &self.target,
+            self.publishing,
+        )?;
+        let (workspace, printer) = (self.attester.workspace, self.attester.printer);
+        let options = PublishOptions {
+            concurrency: workspace.config().publish.concurrency,
+            force: self.publishing.force,
+            without_attestation: !keeps,
+            keep_going,
+        };
+        let placed = pipeline::publish_to(release, channel, &options, printer).await?;
+        let status = pipeline::outcome(release, Progress::Published);
+        let waits = workspace.config().publish.wait && !self.publishing.no_wait;
+        if placed.is_empty() || !waits {
+            return Ok(status);
+        }
+        let (target, trust) = (&self.target, &self.attester.trust);
+        let unseen = pipeline::see(release, target, trust, keeps, &placed, printer).await?;
+        match unseen.is_empty() {
+            true => Ok(status),
+            false => Ok(status.and(Status::Incomplete)),
+        }
+    }
+}
+
+impl<'a> Attester<'a> {
+    /// Loads the trust material, and looks for an identity: no token is asked for yet.
+    ///
+    /// # Errors
+    /// The trust material cannot be had, or there is no identity.
+    pub(crate) async fn prepare(
+        workspace: &'a Workspace,
+        trust: &TrustArgs,
+        identity: &'a IdentityArgs,
+        printer: &'a Printer,
+    ) -> Result<Self, Error> {
+        let trust = load(trust, identity, workspace, printer).await?;
+        Signer::detect(identity.token().as_ref(), &trust, printer)?;
+        Ok(Self {
+            workspace,
+            trust,
+            identity,
+            printer,
+        })
+    }
+
+    /// Takes back what no longer holds of what an earlier run recorded; of what was published only where it is known
+    /// what the channel has. Whoever signed it is compared with who signs
+    /// now once that is known.
+    ///
+    /// # Errors
+    /// It was another trust's release, or the journal cannot be written.
+    pub(crate) fn check(
+        &self,
+        release: &mut Release,
+        existing: Option<&BTreeMap<PackageKey, Present>>,
+    ) -> Result<(), Error> {
+        release.stands_under(self.trust.name())?;
+        let who = (Policy::Anyone, &(|_: &Evidence| true) as _);
+        check_live(
+            release,
+            self.workspace,
+            &self.trust,
+            who,
+            existing,
+            self.printer,
+        )
+    }
+
+    /// Attests what is tested, as the identity that is found now; and what an earlier run attested as another one.
+    ///
+    /// # Errors
+    /// There is no identity, or no certificate.
+    pub(crate) async fn sign(&self, release: &mut Release, keep_going: bool) -> Result<(), Error> {
+        let to_sign = !pipeline::ready(release, Progress::Tested, keep_going).is_empty();
+        let Some(signer) = self.readmit(release, to_sign).await? else {
+            return Ok(());
+        };
+        let (workspace, printer) = (self.workspace, self.printer);
+        pipeline::sign_as(
+            release,
+            workspace,
+            &self.trust,
+            &signer,
+            keep_going,
+            printer,
+        )
+        .await
+    }
+
+    /// Takes back what was attested by somebody who may not have, as the configuration says, or else by another than
+    /// the current identity, which is given where it was found.
+    ///
+    /// # Errors
+    /// There is no identity, and the configuration does not say whose attestations are acceptable.
+    pub(crate) async fn readmit(
+        &self,
+        release: &mut Release,
+        needs_identity: bool,
+    ) -> Result<Option<Signer>, Error> {
+        let policy = configured_policy(self.workspace)?;
+        let packages = release.manifest().packages();
+        let is_waiting = packages
+            .iter()
+            .any(|package| package.progress == Progress::Attested);
+        if !needs_identity && (policy.is_some() || !is_waiting) {
+            if let Some(policy) = policy {
+                self.admit(release, policy, &|_| true)?;
+            }
+            return Ok(None);
+        }
+        let signer =
+            Signer::find(self.identity.token().as_ref(), &self.trust, self.printer).await?;
+        match policy {
+            Some(policy) => self.admit(release, policy, &|_| true)?,
+            None => self.admit(release, Policy::Anyone, &|proved| signer.has_signed(proved))?,
+        }
+        Ok(Some(signer))
+    }
+
+    /// Verifies again every attestation that is about to leave (invariant 4); one that is not acceptable is made anew.
+    fn admit(
+        &self,
+        release: &mut Release,
+        policy: Policy,
+        signed_by: &(dyn Fn(&Evidence) -> bool + Sync),
+    ) -> Result<(), Error> {
+        let known = pipeline::Known {
+            trust: Some(&self.trust),
+            policy,
+            signed_by,
+            asks_for_provenance: self.workspace.config().sign.provenance,
+            last: Progress::Attested,
+            ..pipeline::Known::built()
+        };
+        pipeline::check_unpublished(release, &known, self.printer)
+    }
+}
+
+/// Whether the channel takes the attestations of this release. One that does not is published to only by who says so.
+fn keeps_attestations(
+    channel: &dyn Channel,
+    workspace: &Workspace,
+    target: &Target,
+    publishing: &PublishingArgs,
+) -> Result<bool, Error> {
+    let needed = 1 + usize::from(workspace.config().sign.provenance);
+    match channel.attestations() {
+        _ if publishing.without_attestation => Ok(false),
+        Keeps::Nothing => Err(Error::KeepsNoAttestations(target.name().to_owned())),
+        Keeps::Native { most } if most < needed => Err(Error::KeepsTooFew {
+            channel: target.name().to_owned(),
+            most,
+        }),
+        Keeps::Native { .. } | Keeps::Sidecars => Ok(true),
+    }
+}
+
+/// The trust material of the instance that signs.
+async fn load(
+    trust: &TrustArgs,
+    identity: &IdentityArgs,
+    workspace: &Workspace,
+    printer: &Printer,
+) -> Result<Trust, Error> {
+    let Instance::Sigstore(source) = trust.to_sign(true, workspace)? else {
+        return Err(Error::Usage(
+            "the sandbox signs rehearsals alone".to_owned(),
+        ));
+    };
+    let options = TrustOptions {
+        audience: identity.audience(workspace),
+        ..TrustOptions::new(Purpose::Sign)
+    };
+    let trust = trust::load(&source, &options).await?;
+    trust::announce(&trust, printer);
+    Ok(trust)
+}

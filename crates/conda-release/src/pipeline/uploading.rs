@@ -1,0 +1,350 @@
+//! Many uploads at once, in an order that never leaves a package without what it runs with.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroUsize,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use conda_publish::{Channel, Error, Placed, Reporter, Upload};
+use futures::{StreamExt as _, stream::FuturesUnordered};
+use release_manifest::PackageKey;
+use tokio::time::Instant;
+
+use crate::{
+    printer::{Printer, duration},
+    progress::Activity,
+};
+
+/// A package to upload.
+#[derive(Clone, Debug)]
+pub(crate) struct Item {
+    /// The package and its attestations.
+    pub(crate) upload: Upload,
+    /// Those of the same release that it runs with: they go first.
+    pub(crate) after: BTreeSet<PackageKey>,
+}
+
+/// What became of a package.
+#[derive(Debug)]
+pub(crate) enum Fate {
+    /// It is in the channel.
+    Placed(Placed, Duration),
+    /// It is not.
+    Failed(Error),
+    /// It was not tried, since these failed.
+    Blocked(Vec<PackageKey>),
+    /// There was no time left for it.
+    Left,
+}
+
+/// How packages are uploaded.
+pub(crate) struct Uploading<'a> {
+    /// Where to.
+    pub(crate) channel: &'a dyn Channel,
+    /// How many at the same time at most.
+    pub(crate) concurrency: NonZeroUsize,
+    /// How long all of it may take.
+    pub(crate) deadline: Duration,
+}
+
+impl Uploading<'_> {
+    /// Uploads packages: each once everything that it runs with is there. What fails stops what runs with it and
+    /// nothing else. `fates` already has those of packages that are not to be uploaded.
+    pub(crate) async fn run(
+        &self,
+        items: Vec<Item>,
+        mut fates: BTreeMap<PackageKey, Fate>,
+        printer: &Printer,
+    ) -> BTreeMap<PackageKey, Fate> {
+        let total = items.iter().map(|item| size_of(&item.upload)).sum();
+        let sending = Sending {
+            activity: Activity::bytes(printer, "Publishing", total),
+            sent: Mutex::default(),
+            printer,
+        };
+        let deadline = Instant::now() + self.deadline;
+        let mut waiting: BTreeMap<PackageKey, Item> = items
+            .into_iter()
+            .map(|item| (item.upload.package.clone(), item))
+            .collect();
+        let mut under_way = BTreeSet::new();
+        let mut running = FuturesUnordered::new();
+        loop {
+            while running.len() < self.concurrency.get() {
+                let Some(item) = next(&mut waiting, &under_way) else {
+                    break;
+                };
+                let package = item.upload.package.clone();
+                let failed = failed_among(&item.after, &fates);
+                if !failed.is_empty() {
+                    printer.failure("Blocked", &format!("{package} by {}", names(&failed)));
+                    fates.insert(package, Fate::Blocked(failed));
+                    continue;
+                }
+                under_way.insert(package);
+                running.push(self.put(item.upload, &sending));
+            }
+            let next = tokio::time::timeout_at(deadline, running.next()).await;
+            match next {
+                Ok(Some((package, fate))) => {
+                    under_way.remove(&package);
+                    fates.insert(package, fate);
+                }
+                Ok(None) => break,
+                Err(_) => {
+                    let left = waiting.into_keys().chain(under_way);
+                    fates.extend(left.map(|package| (package, Fate::Left)));
+                    break;
+                }
+            }
+        }
+        fates
+    }
+
+    async fn put(&self, upload: Upload, sending: &Sending<'_>) -> (PackageKey, Fate) {
+        let package = upload.package.clone();
+        let name = package.to_string();
+        sending.activity.begin("Publishing", &name);
+        let started = Instant::now();
+        let result = self.channel.put(&upload, sending).await;
+        sending.activity.end(&name);
+        sending.ended(&upload);
+        let fate = match result {
+            Ok(placed) => {
+                let taken = started.elapsed();
+                let line = super::line(&package, placed.result, taken);
+                sending.printer.status("Published", &line);
+                Fate::Placed(placed, taken)
+            }
+            Err(error) => {
+                super::failed(&package, &error, sending.printer);
+                Fate::Failed(error)
+            }
+        };
+        (package, fate)
+    }
+}
+
+/// The next package whose companions are neither waiting nor under way; packages that run with each other go together.
+fn next(
+    waiting: &mut BTreeMap<PackageKey, Item>,
+    under_way: &BTreeSet<PackageKey>,
+) -> Option<Item> {
+    let is_free = |item: &Item| {
+        let mut after = item.after.iter();
+        !after.any(|other| waiting.contains_key(other) || under_way.contains(other))
+    };
+    let free = waiting.iter().find(|(_, item)| is_free(item));
+    let package = match free {
+        Some((package, _)) => package.clone(),
+        None if under_way.is_empty() => waiting.keys().next()?.clone(),
+        None => return None,
+    };
+    waiting.remove(&package)
+}
+
+fn failed_among(
+    after: &BTreeSet<PackageKey>,
+    fates: &BTreeMap<PackageKey, Fate>,
+) -> Vec<PackageKey> {
+    let is_failed = |package: &&PackageKey| {
+        matches!(
+            fates.get(package),
+            Some(Fate::Failed(_) | Fate::Blocked(_) | Fate::Left)
+        )
+    };
+    after.iter().filter(is_failed).cloned().collect()
+}
+
+fn names(packages: &[PackageKey]) -> String {
+    let names: Vec<String> = packages.iter().map(ToString::to_string).collect();
+    names.join(", ")
+}
+
+/// What is to be sent, in bytes; a file that can't be looked at is said to when it is read.
+fn size_of(upload: &Upload) -> u64 {
+    std::fs::symlink_metadata(&upload.source).map_or(0, |found| found.len())
+}
+
+/// Shows the bytes that leave.
+struct Sending<'a> {
+    activity: Activity,
+    /// What of each package under way has left, in bytes.
+    sent: Mutex<BTreeMap<PackageKey, u64>>,
+    printer: &'a Printer,
+}
+
+impl Sending<'_> {
+    /// The package is done with, however much of it left.
+    fn ended(&self, upload: &Upload) {
+        let sent = self.forget(&upload.package);
+        self.activity.back(sent);
+        self.activity.advance(size_of(upload));
+    }
+
+    fn forget(&self, package: &PackageKey) -> u64 {
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        sent.remove(package).unwrap_or(0)
+    }
+}
+
+impl Reporter for Sending<'_> {
+    fn sent(&self, package: &PackageKey, bytes: u64) {
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        *sent.entry(package.clone()).or_default() += bytes;
+        self.activity.advance(bytes);
+    }
+
+    fn repeating(&self, package: &PackageKey, reason: &str, delay: Duration) {
+        let sent = self.forget(package);
+        self.activity.back(sent);
+        let delay = duration(delay);
+        self.printer
+            .status("Retrying", &format!("{package} in {delay}: {reason}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use conda_publish::{Keeps, Present};
+    use release_manifest::PublishResult;
+
+    use super::*;
+    use crate::printer::{ColorChoice, OutputFormat, Verbosity};
+
+    /// Remembers the order, and fails what it is told to.
+    #[derive(Default)]
+    struct Memory {
+        order: Mutex<Vec<PackageKey>>,
+        failing: BTreeSet<PackageKey>,
+        endless: BTreeSet<PackageKey>,
+    }
+
+    #[async_trait]
+    impl Channel for Memory {
+        fn attestations(&self) -> Keeps {
+            Keeps::Nothing
+        }
+        async fn preflight(&self) -> Result<(), Error> {
+            Ok(())
+        }
+        async fn lookup(
+            &self,
+            _: &BTreeSet<PackageKey>,
+        ) -> Result<BTreeMap<PackageKey, Present>, Error> {
+            Ok(BTreeMap::new())
+        }
+        async fn put(&self, upload: &Upload, _: &dyn Reporter) -> Result<Placed, Error> {
+            if self.endless.contains(&upload.package) {
+                std::future::pending::<()>().await;
+            }
+            // Others have their turn meanwhile.
+            tokio::task::yield_now().await;
+            if self.failing.contains(&upload.package) {
+                return Err(Error::Stopped);
+            }
+            self.order.lock().unwrap().push(upload.package.clone());
+            Ok(Placed {
+                url: String::new(),
+                sidecar_sha256: None,
+                result: PublishResult::Uploaded,
+            })
+        }
+        async fn finish(&self) -> Result<(), Error> {
+            Ok(())
+        }
+    }
+
+    fn key(name: &str) -> PackageKey {
+        format!("noarch/{name}-1-0.conda").parse().unwrap()
+    }
+
+    fn item(name: &str, after: &[&str]) -> Item {
+        Item {
+            upload: Upload {
+                source: "nowhere".into(),
+                package: key(name),
+                sha256: cep27::Sha256::from_bytes([0; 32]),
+                bundles: Vec::new(),
+            },
+            after: after.iter().map(|name| key(name)).collect(),
+        }
+    }
+
+    async fn run(channel: &Memory, items: Vec<Item>) -> BTreeMap<PackageKey, Fate> {
+        let printer = Printer::new(OutputFormat::Human, ColorChoice::Never, Verbosity::Quiet);
+        let uploading = Uploading {
+            channel,
+            concurrency: NonZeroUsize::new(4).unwrap(),
+            deadline: Duration::from_secs(1),
+        };
+        uploading.run(items, BTreeMap::new(), &printer).await
+    }
+
+    #[tokio::test]
+    async fn a_package_goes_after_what_it_runs_with() {
+        let channel = Memory::default();
+        let items = vec![
+            item("a", &["z"]),
+            item("m", &["a"]),
+            item("z", &[]),
+            item("n", &["not-of-this-release"]),
+        ];
+        let fates = run(&channel, items).await;
+        assert!(fates.values().all(|it| matches!(it, Fate::Placed(..))));
+        let order = channel.order.into_inner().unwrap();
+        let place = |name| order.iter().position(|it| *it == key(name)).unwrap();
+        assert!(
+            place("z") < place("a") && place("a") < place("m"),
+            "{order:?}"
+        );
+        assert_eq!(order.len(), 4);
+    }
+
+    #[tokio::test]
+    async fn packages_that_run_with_each_other_hold_nothing_up() {
+        let channel = Memory::default();
+        let items = vec![item("a", &["b"]), item("b", &["a"]), item("c", &["a"])];
+        assert_eq!(run(&channel, items).await.len(), 3);
+        assert_eq!(channel.order.into_inner().unwrap().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn one_failure_stops_what_runs_with_it_and_nothing_else() {
+        let channel = Memory {
+            failing: BTreeSet::from([key("lib")]),
+            ..Memory::default()
+        };
+        let items = vec![
+            item("app", &["lib"]),
+            item("lib", &[]),
+            item("plugin", &["app"]),
+            item("other", &[]),
+        ];
+        let fates = run(&channel, items).await;
+        assert!(matches!(fates[&key("lib")], Fate::Failed(_)));
+        for (name, by) in [("app", "lib"), ("plugin", "app")] {
+            assert!(
+                matches!(&fates[&key(name)], Fate::Blocked(found) if *found == [key(by)]),
+                "{name}"
+            );
+        }
+        assert!(matches!(fates[&key("other")], Fate::Placed(..)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_there_is_no_time_for_is_left() {
+        let channel = Memory {
+            endless: BTreeSet::from([key("a")]),
+            ..Memory::default()
+        };
+        let items = vec![item("a", &[]), item("b", &[]), item("c", &["a"])];
+        let fates = run(&channel, items).await;
+        assert!(matches!(fates[&key("a")], Fate::Left));
+        assert!(matches!(fates[&key("b")], Fate::Placed(..)));
+        assert!(matches!(fates[&key("c")], Fate::Left));
+    }
+}

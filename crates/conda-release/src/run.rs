@@ -1,0 +1,259 @@
+//! A release under way: what the commands that work on one have in common.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use conda_attest::{Policy, Trust};
+use conda_publish::{FileChannel, Kind, Present};
+use conda_recipes::SkipExisting;
+use release_manifest::{Event, Mode, PackageKey, Plan, Progress};
+
+use crate::{
+    error::Error,
+    exit::Status,
+    guard::GuardArgs,
+    output::OutputLock,
+    pipeline::{self, Change, Known, PlanFlags, Planning},
+    printer::Printer,
+    release::{Release, Stored},
+    target::Target,
+    workspace::Workspace,
+};
+
+/// A release under way: its lock, its plan and its state.
+pub(crate) struct Run {
+    /// What was planned.
+    pub(crate) planning: Planning,
+    /// How far it is.
+    pub(crate) release: Release,
+    /// Where it goes; a rehearsal goes nowhere.
+    pub(crate) target: Option<Target>,
+    /// What the channel has under the names of the plan.
+    pub(crate) existing: BTreeMap<PackageKey, Present>,
+    _lock: OutputLock,
+}
+
+/// A plan, and what it was made from.
+pub(crate) struct Planned {
+    /// The plan.
+    pub(crate) plan: Plan,
+    planning: Planning,
+    stored: Option<Stored>,
+    target: Option<Target>,
+    existing: BTreeMap<PackageKey, Present>,
+    lock: OutputLock,
+}
+
+impl Run {
+    /// Takes the lock and plans; nothing is changed yet. Live, the channel is asked for what it has.
+    ///
+    /// # Errors
+    /// What is wrong with configuration, recipes and channel.
+    pub(crate) async fn plan(
+        workspace: &Workspace,
+        flags: &PlanFlags,
+        printer: &Printer,
+    ) -> Result<(Planned, BTreeMap<PackageKey, Change>), Error> {
+        let lock = OutputLock::take(workspace.output())?;
+        conda_recipes::worker::guard_parent().map_err(Error::output("guard", "this process"))?;
+        let target = flags.target(workspace)?;
+        let folder = workspace.folder(flags.mode());
+        let mut planning = Planning::new(workspace, flags, target.as_ref()).await?;
+        let stored = Stored::read(&folder)?;
+        if let Some(stored) = &stored {
+            stored.belongs_to(&folder, flags.mode())?;
+        }
+        let worker = pipeline::worker(workspace)?;
+        let plan = planning
+            .plan(&worker, stored.as_ref().map(|stored| &stored.plan), printer)
+            .await?;
+        let existing = match &target {
+            Some(target) => target.existing(&plan).await?,
+            None => BTreeMap::new(),
+        };
+        let skips = match workspace.config().build.skip_existing {
+            SkipExisting::Name => existing.keys().cloned().collect(),
+            SkipExisting::Identical | SkipExisting::None => BTreeSet::new(),
+        };
+        let changes = Change::of(&plan, stored.as_ref(), &skips);
+        let planned = Planned {
+            plan,
+            planning,
+            stored,
+            target,
+            existing,
+            lock,
+        };
+        Ok((planned, changes))
+    }
+
+    /// Plans, shows what is new, and joins the plan with what an earlier run left. Live, what the
+    /// channel has under its name already is left out.
+    ///
+    /// # Errors
+    /// As [`plan`](Self::plan); live, also a source that nothing is released from.
+    pub(crate) async fn begin(
+        workspace: &Workspace,
+        flags: &PlanFlags,
+        guard: &GuardArgs,
+        printer: &Printer,
+    ) -> Result<Self, Error> {
+        if flags.mode() == Mode::Live {
+            guard.check(&workspace.checkout().source)?;
+        }
+        let (planned, changes) = Self::plan(workspace, flags, printer).await?;
+        let Planned {
+            plan,
+            planning,
+            stored,
+            target,
+            existing,
+            lock,
+        } = planned;
+        if changes.values().any(|change| *change != Change::Unchanged) {
+            printer.note(&pipeline::plan_table(&plan, &changes)?);
+        }
+        let mut release = Release::begin(workspace.folder(flags.mode()), plan, stored)?;
+        for (package, change) in changes {
+            let is_planned = release
+                .manifest()
+                .package(&package)
+                .is_some_and(|package| package.progress == Progress::Planned);
+            if change == Change::Existing && is_planned {
+                let there = existing.get(&package).and_then(|present| present.sha256);
+                let there = there.map_or(String::new(), |sha256| format!(" with sha256 {sha256}"));
+                let reason = format!("the channel has a package of this name{there}");
+                release.record(&package, Event::Skipped { reason })?;
+            }
+        }
+        Ok(Self {
+            planning,
+            release,
+            target,
+            existing,
+            _lock: lock,
+        })
+    }
+
+    /// Takes the release of an earlier run as it stands, without planning.
+    ///
+    /// # Errors
+    /// There is none, or its manifest is not of its plan.
+    pub(crate) fn resume(
+        workspace: &Workspace,
+        mode: Mode,
+        printer: &Printer,
+    ) -> Result<(Release, OutputLock), Error> {
+        let lock = OutputLock::take(workspace.output())?;
+        conda_recipes::worker::guard_parent().map_err(Error::output("guard", "this process"))?;
+        let folder = workspace.folder(mode);
+        // The worker of a run that was killed may still be ending its scripts.
+        conda_recipes::worker::wait_for_end(folder.path(), || {
+            printer.status("Waiting", "for the builds of an earlier run to end");
+        })?;
+        let stored = Stored::read(&folder)?.ok_or_else(|| Error::NoRelease(folder.manifest()))?;
+        stored.belongs_to(&folder, mode)?;
+        let (found, expected) = (stored.manifest.plan_digest, stored.plan.digest());
+        if found != expected {
+            return Err(Error::OtherRelease {
+                path: folder.manifest(),
+                what: "plan",
+                found: found.to_string(),
+                expected: expected.to_string(),
+            });
+        }
+        let plan = stored.plan.clone();
+        Ok((Release::begin(folder, plan, Some(stored))?, lock))
+    }
+
+    /// Takes back what no longer holds of what an earlier rehearsal recorded, and opens its channel.
+    ///
+    /// # Errors
+    /// The channel or the journal cannot be written.
+    pub(crate) fn check_rehearsal(
+        &mut self,
+        workspace: &Workspace,
+        printer: &Printer,
+    ) -> Result<FileChannel, Error> {
+        check_rehearsal(&mut self.release, workspace, printer)
+    }
+
+    /// Takes back what was built and is no longer there as it was built.
+    ///
+    /// # Errors
+    /// The journal cannot be written.
+    pub(crate) fn check_built(&mut self, printer: &Printer) -> Result<(), Error> {
+        pipeline::check(&mut self.release, &Known::built(), printer)
+    }
+}
+
+/// Takes back what no longer holds of a rehearsal, and opens its channel.
+pub(crate) fn check_rehearsal(
+    release: &mut Release,
+    workspace: &Workspace,
+    printer: &Printer,
+) -> Result<FileChannel, Error> {
+    let channel = FileChannel::open(&release.folder().channel(), Kind::Rehearsal)?;
+    let trust = pipeline::rehearsal_trust(release.folder())?;
+    let served = pipeline::served_from(channel.clone());
+    let known = Known {
+        trust: trust.as_ref(),
+        policy: pipeline::rehearsal_identity(),
+        signed_by: &|_| true,
+        asks_for_provenance: workspace.config().sign.provenance,
+        is_published: &served,
+        last: Progress::Published,
+    };
+    pipeline::check(release, &known, printer)?;
+    Ok(channel)
+}
+
+/// Takes back what no longer holds of a live release: its packages and attestations, and what `existing` says of the
+/// channel.
+///
+/// # Errors
+/// The journal cannot be written.
+pub(crate) fn check_live(
+    release: &mut Release,
+    workspace: &Workspace,
+    trust: &Trust,
+    (policy, signed_by): (Policy, &(dyn Fn(&conda_attest::Evidence) -> bool + Sync)),
+    existing: Option<&BTreeMap<PackageKey, Present>>,
+    printer: &Printer,
+) -> Result<(), Error> {
+    let known = Known {
+        trust: Some(trust),
+        policy,
+        signed_by,
+        asks_for_provenance: workspace.config().sign.provenance,
+        is_published: &|package| match existing.and_then(|it| it.get(&package.key())) {
+            None => Err("the channel does not have it".to_owned()),
+            Some(Present { sha256 }) if sha256.is_some() && *sha256 != package.sha256 => {
+                Err("the channel does not serve the recorded bytes".to_owned())
+            }
+            Some(_) => Ok(()),
+        },
+        last: match existing {
+            Some(_) => Progress::Published,
+            None => Progress::Attested,
+        },
+    };
+    pipeline::check(release, &known, printer)
+}
+
+/// Shows how far a release is: the table for a person, the manifest for a script.
+pub(crate) fn show(
+    release: &Release,
+    workspace: &Workspace,
+    printer: &Printer,
+) -> Result<(), Error> {
+    printer.result(&pipeline::packages_table(release, workspace.current()))?;
+    printer.json(release.manifest())
+}
+
+/// Ends a command that does one phase of a release: where something is left, says what does it.
+pub(crate) fn ended(status: Status, printer: &Printer) -> Status {
+    if status != Status::Done {
+        printer.failure("Unfinished", "`release` does what is left");
+    }
+    status
+}

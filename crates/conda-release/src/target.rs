@@ -1,0 +1,176 @@
+//! Where a live release goes: the channel that is published to, and the one that clients read.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use cep27::TargetChannel;
+use conda_publish::{
+    Channel, ChannelLocation, ChannelReader, ChannelType, ChannelUrl, OpenOptions, Patience,
+    Present, RemoteChannel, TokenSource,
+};
+use release_manifest::{PackageKey, Plan};
+use url::Url;
+
+use crate::{error::Error, identity::is_rehearsed, workspace::Workspace};
+
+/// The channel of a live release.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    name: String,
+    location: ChannelLocation,
+    attested: TargetChannel,
+    force: bool,
+}
+
+/// What every channel has (CEP-26).
+const NOARCH_REPODATA: &str = "noarch/repodata.json";
+
+/// Where clients read a channel.
+#[derive(Clone, Debug)]
+pub(crate) enum ReadAt {
+    /// In this folder.
+    Folder(PathBuf),
+    /// On a server.
+    Url(ChannelUrl),
+}
+
+impl Target {
+    /// The channel that `to` names, else the configured one, and the URL that is attested for it.
+    ///
+    /// # Errors
+    /// None is named, it is none that is known, or it is not said at which URL clients read it.
+    pub(crate) fn find(workspace: &Workspace, to: Option<&str>) -> Result<Self, Error> {
+        let name = workspace.channel(to).ok_or(Error::NoChannel)?;
+        let channel_type = workspace.config().publish.channel_type.as_deref();
+        let location = match channel_type {
+            None => name.parse()?,
+            Some(text) => {
+                let channel_type: ChannelType = text
+                    .parse()
+                    .map_err(|error| Error::Usage(format!("`publish.channel-type`: {error}")))?;
+                ChannelLocation::of_type(&name, channel_type)?
+            }
+        };
+        let location = match location {
+            ChannelLocation::File(path) => ChannelLocation::File(workspace.current().join(path)),
+            location => location,
+        };
+        let attested = workspace.attested_channel(&location)?;
+        if is_rehearsed(attested.as_str()) {
+            return Err(Error::Usage(format!(
+                "`{attested}` is a rehearsal's channel, which no client can ever read: name yours with `target-channel`"
+            )));
+        }
+        Ok(Self {
+            name,
+            location,
+            attested,
+            force: false,
+        })
+    }
+
+    /// The same, replacing what is published there under the same names, where the server offers it.
+    pub(crate) fn with_force(self, force: bool) -> Self {
+        Self { force, ..self }
+    }
+
+    /// The channel as it was named.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The URL that is attested: the one that clients read.
+    pub(crate) fn attested(&self) -> &TargetChannel {
+        &self.attested
+    }
+
+    /// Where it is.
+    pub(crate) fn location(&self) -> &ChannelLocation {
+        &self.location
+    }
+
+    /// Opens it, as who the CI system says we are where an `identity` is given.
+    ///
+    /// # Errors
+    /// It cannot be used for a live release.
+    pub(crate) async fn open(
+        &self,
+        identity: Option<Arc<dyn TokenSource>>,
+    ) -> Result<Box<dyn Channel>, Error> {
+        let read_at = match self.read_at()? {
+            ReadAt::Folder(_) => None,
+            ReadAt::Url(url) => Some(url),
+        };
+        let options = OpenOptions {
+            patience: Patience::default(),
+            force: self.force,
+            read_at,
+            identity,
+            ..OpenOptions::default()
+        };
+        Ok(conda_publish::open(&self.location, &options).await?)
+    }
+
+    /// What it has under the names of a plan. Nothing is changed, not even where there is no channel yet.
+    ///
+    /// # Errors
+    /// It cannot be asked, which never counts as an empty one.
+    pub(crate) async fn existing(
+        &self,
+        plan: &Plan,
+    ) -> Result<BTreeMap<PackageKey, Present>, Error> {
+        let names: BTreeSet<PackageKey> = plan.packages.iter().map(|it| it.key()).collect();
+        let ReadAt::Folder(path) = self.read_at()? else {
+            return Ok(self.open(None).await?.lookup(&names).await?);
+        };
+        if !path.join(NOARCH_REPODATA).is_file() {
+            return Ok(BTreeMap::new());
+        }
+        let mut existing = BTreeMap::new();
+        for listed in ChannelReader::open(&path)?.packages() {
+            let listed = listed?;
+            if names.contains(&listed.package) {
+                let sha256 = listed.sha256;
+                existing.insert(listed.package, Present { sha256 });
+            }
+        }
+        Ok(existing)
+    }
+
+    /// Where clients read it.
+    ///
+    /// # Errors
+    /// The URL is none that clients can read a channel at.
+    pub(crate) fn read_at(&self) -> Result<ReadAt, Error> {
+        Ok(match &self.location {
+            ChannelLocation::File(path) => ReadAt::Folder(path.clone()),
+            _ => ReadAt::Url(self.attested.as_str().parse()?),
+        })
+    }
+
+    /// The URL at which builds find what is published already; nothing while there is no channel yet.
+    ///
+    /// # Errors
+    /// The channel cannot be read.
+    pub(crate) async fn published_at(&self) -> Result<Option<String>, Error> {
+        match self.read_at()? {
+            ReadAt::Folder(path) => {
+                let is_channel = path.join(NOARCH_REPODATA).is_file();
+                let url = Url::from_directory_path(&path).ok().map(String::from);
+                Ok(url.filter(|_| is_channel))
+            }
+            ReadAt::Url(url) => {
+                let text = url.as_str().to_owned();
+                match RemoteChannel::open(url, None, Patience::default()).await {
+                    Ok(_) => Ok(Some(text)),
+                    // There, and without repodata: nothing was published yet.
+                    Err(conda_publish::Error::Repodata { .. }) => Ok(None),
+                    Err(error) => Err(error.into()),
+                }
+            }
+        }
+    }
+}
