@@ -11,6 +11,7 @@ mod privilege;
 mod process;
 mod redact;
 mod server;
+mod sigstore;
 mod state;
 mod workspace;
 
@@ -19,5 +20,6 @@ pub use privilege::{Mount, in_namespace};
 pub use process::{Output, Running, program, within};
 pub use redact::redact;
 pub use server::{Answer, Seen, Server};
+pub use sigstore::{COMMIT, IDENTITY, Sigstore};
 pub use state::Footprint;
 pub use workspace::{REHEARSAL, Workspace, repodata};

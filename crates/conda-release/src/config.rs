@@ -352,16 +352,12 @@ mod tests {
     #[test]
     fn a_key_that_nothing_would_come_of_is_refused_by_name() {
         for (text, key) in [
-            ("build.skip-existing = \"none\"", "build.skip-existing"),
             (
                 "build.platforms = [{ target = \"linux-64\", runner = \"x\" }]",
                 "build.platforms.runner",
             ),
-            ("publish.channel-type = \"prefix\"", "publish.channel-type"),
-            ("publish.concurrency = 2", "publish.concurrency"),
             ("publish.stores = [\"a\"]", "publish.stores"),
             ("publish.manifest = true", "publish.manifest"),
-            ("publish.wait = true", "publish.wait"),
         ] {
             match load(text).unwrap_err() {
                 Error::NotAvailable { what, .. } => assert_eq!(what, format!("`{key}`")),

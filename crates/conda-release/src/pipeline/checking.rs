@@ -115,9 +115,7 @@ pub(crate) fn check_unpublished(
 }
 
 /// Whether a folder's channel serves a package with its attestations as they were recorded.
-pub(crate) fn served_from(
-    channel: FileChannel,
-) -> impl Fn(&Package) -> Result<(), String> + Sync {
+pub(crate) fn served_from(channel: FileChannel) -> impl Fn(&Package) -> Result<(), String> + Sync {
     // Read once for all packages.
     let reader = ChannelReader::open(channel.root()).map_err(|error| error.to_string());
     move |package| {

@@ -1,0 +1,259 @@
+//! Releases for real: the program as a job of GitHub Actions runs it, with the real Fulcio, Rekor and timestamp
+//! authority on loopback, into channels that exist.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::{fs, path::Path};
+
+use end_to_end::{COMMIT, IDENTITY, Output, Sigstore, Workspace};
+use serde_json::Value;
+
+const CHANNEL: &str = "https://conda.acme.example/pkgs";
+const LIVE: &str = "target/conda-release/live";
+
+/// A workspace without a repository, whose packages are attested for [`CHANNEL`].
+fn workspace(packages: &[&str]) -> Workspace {
+    let workspace = Workspace::plain();
+    workspace.config(&format!("target-channel = \"{CHANNEL}\""));
+    for package in packages {
+        workspace.package(package);
+    }
+    workspace
+}
+
+/// Runs the program in a job that may have identity tokens.
+fn run(workspace: &Workspace, sigstore: &Sigstore, args: &[&str]) -> Output {
+    let mut command = workspace.command(args);
+    command.envs(sigstore.job());
+    command.env("CONDA_RELEASE_TRUST", sigstore.trust_config());
+    workspace.run_command(command)
+}
+
+fn release(workspace: &Workspace, sigstore: &Sigstore, to: &Path, args: &[&str]) -> Output {
+    let to = to.display().to_string();
+    let args = [&["release", "-x", "--to", to.as_str()][..], args].concat();
+    run(workspace, sigstore, &args)
+}
+
+/// Whether everything in a folder's channel was attested by the job, for the channel.
+fn verify(workspace: &Workspace, sigstore: &Sigstore, channel: &Path) -> Output {
+    let channel = channel.display().to_string();
+    let args = [
+        "verify",
+        &channel,
+        "--repo",
+        "acme/pkgs",
+        "--issuer",
+        sigstore.issuer(),
+        "--channel",
+        CHANNEL,
+    ];
+    run(workspace, sigstore, &args)
+}
+
+fn manifest(workspace: &Workspace) -> Value {
+    let path = workspace.path(LIVE).join("release-manifest.json");
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+fn results(workspace: &Workspace) -> Vec<String> {
+    let manifest = manifest(workspace);
+    let packages = manifest["packages"].as_array().unwrap();
+    let result = |package: &Value| {
+        let published = package["published"]["result"].as_str();
+        let name = package["file"].as_str().unwrap().split('-').next().unwrap();
+        let result = published.or(package["skipped"].as_object().map(|_| "skipped"));
+        let error = package["error"]["code"].as_str();
+        format!("{name} {}", result.or(error).unwrap_or("nothing"))
+    };
+    packages.iter().map(result).collect()
+}
+
+#[test]
+fn one_command_builds_attests_publishes_and_looks_as_a_client() {
+    let Some(sigstore) = Sigstore::start(COMMIT) else {
+        return;
+    };
+    let workspace = workspace(&["one", "two"]);
+    let channel = workspace.beside("channel");
+    release(&workspace, &sigstore, &channel, &[])
+        .ends(0)
+        .says(IDENTITY)
+        .says("Seen 2 packages");
+    assert_eq!(results(&workspace), ["one uploaded", "two uploaded"]);
+    assert_eq!(manifest(&workspace)["mode"], "live");
+    verify(&workspace, &sigstore, &channel).ends(0);
+
+    // The same again does nothing: no build, no signature, no upload.
+    let again = release(&workspace, &sigstore, &channel, &[]).ends(0);
+    for verb in ["Built", "Attested", "Published"] {
+        assert!(!again.mentions(verb), "{verb}: {}", again.stderr);
+    }
+}
+
+#[test]
+fn a_fresh_machine_builds_and_publishes_only_what_the_channel_has_not() {
+    let Some(sigstore) = Sigstore::start(COMMIT) else {
+        return;
+    };
+    let first = workspace(&["one", "two"]);
+    let channel = first.beside("channel");
+    release(&first, &sigstore, &channel, &[]).ends(0);
+
+    let fresh = workspace(&["one", "two", "three", "four"]);
+    // A package of another name builds upon one that is in the channel alone.
+    fresh.recipe(
+        "five",
+        "package:\n  name: five\n  version: \"1.0\"\nbuild:\n  noarch: generic\n  script: cp $PREFIX/share/one.txt $PREFIX/share/five.txt\nrequirements:\n  host:\n    - one\n",
+    );
+    let plan = run(
+        &fresh,
+        &sigstore,
+        &["plan", "-x", "--to", &channel.display().to_string()],
+    );
+    plan.ends(0).says("in the channel");
+    let released = release(&fresh, &sigstore, &channel, &[]).ends(0);
+    assert_eq!(
+        results(&fresh),
+        [
+            "five uploaded",
+            "four uploaded",
+            "one skipped",
+            "three uploaded",
+            "two skipped"
+        ]
+    );
+    assert!(
+        !released.mentions("Built noarch/one"),
+        "{}",
+        released.stderr
+    );
+    verify(&fresh, &sigstore, &channel).ends(0);
+    // What was left out stays left out.
+    release(&fresh, &sigstore, &channel, &[]).ends(0);
+}
+
+#[test]
+fn a_conflict_is_named_and_holds_up_nothing_else() {
+    let Some(sigstore) = Sigstore::start(COMMIT) else {
+        return;
+    };
+    let ours = workspace(&["one", "two"]);
+    let channel = ours.beside("channel");
+    let to = channel.display().to_string();
+    run(&ours, &sigstore, &["build", "-x", "--to", &to]).ends(0);
+    // Somebody else publishes the same name after it was built here.
+    let theirs = workspace(&[]);
+    theirs.script(
+        "one",
+        &["mkdir -p $PREFIX/share && echo other > $PREFIX/share/one.txt"],
+        "",
+    );
+    release(&theirs, &sigstore, &channel, &[]).ends(0);
+    for _ in 0..2 {
+        release(&ours, &sigstore, &channel, &[])
+            .ends(8)
+            .says("one-")
+            .says("is already published with other content");
+        assert_eq!(results(&ours), ["one conflict", "two uploaded"]);
+    }
+    verify(&ours, &sigstore, &channel).ends(0);
+}
+
+#[test]
+fn build_sign_and_publish_are_the_steps_of_a_release() {
+    let Some(sigstore) = Sigstore::start(COMMIT) else {
+        return;
+    };
+    let workspace = workspace(&["one"]);
+    let channel = workspace.beside("channel");
+    let to = channel.display().to_string();
+    // Building asks nobody who we are.
+    workspace.run(["build", "-x", "--to", &to]).ends(0);
+    run(&workspace, &sigstore, &["publish", "-x", "--to", &to]).ends(9);
+    run(&workspace, &sigstore, &["sign", "-x"]).ends(0);
+    assert!(!channel.join("noarch").exists());
+    run(&workspace, &sigstore, &["publish", "-x", "--to", &to]).ends(0);
+    verify(&workspace, &sigstore, &channel).ends(0);
+}
+
+#[test]
+fn what_is_missing_is_told_before_anything_is_built_and_together() {
+    let workspace = Workspace::plain();
+    workspace.package("one");
+    workspace
+        .run(["release", "-x"])
+        .ends(3)
+        .says("no channel to publish to");
+    let channel = workspace.beside("channel").display().to_string();
+    workspace
+        .run(["release", "-x", "--to", &channel])
+        .ends(3)
+        .says("no channel to attest packages for");
+    workspace.config(&format!("target-channel = \"{CHANNEL}\""));
+    let signing = ["--trust", "nowhere/trust_config.json"];
+    let unready = [
+        &["release", "-x", "--to", "https://prefix.dev.example/c"][..],
+        &signing,
+    ]
+    .concat();
+    workspace.run(&unready).ends(3).says("expected one of");
+    let unready = [&["release", "-x", "--to", &channel][..], &signing].concat();
+    let said = workspace.run(&unready).ends(3).says("trust_config.json");
+    assert!(!said.mentions("Built"), "{}", said.stderr);
+}
+
+#[test]
+fn only_a_clean_checkout_is_released_and_by_no_event_of_strangers() {
+    let Some(sigstore) = Sigstore::start(COMMIT) else {
+        return;
+    };
+    let workspace = Workspace::with_one_package();
+    workspace.config(&format!("target-channel = \"{CHANNEL}\""));
+    let channel = workspace.beside("channel");
+    release(&workspace, &sigstore, &channel, &[])
+        .ends(3)
+        .says("files differ from the commit")
+        .says("--allow-dirty");
+    workspace.commit();
+    for event in [
+        "pull_request",
+        "pull_request_target",
+        "workflow_run",
+        "issue_comment",
+    ] {
+        let channel = channel.display().to_string();
+        let mut command = workspace.command(["release", "-x", "--to", &channel]);
+        command.envs(sigstore.job()).env("GITHUB_EVENT_NAME", event);
+        workspace
+            .run_command(command)
+            .ends(3)
+            .says(event)
+            .says("--allow-event");
+    }
+    assert!(!channel.exists());
+}
+
+#[test]
+fn what_is_attested_is_the_commit_that_was_built() {
+    let workspace = Workspace::with_one_package();
+    workspace.config(&format!("target-channel = \"{CHANNEL}\""));
+    workspace.git(&["remote", "add", "origin", "https://github.com/acme/pkgs"]);
+    workspace.commit();
+    let channel = workspace.beside("channel");
+    {
+        let Some(elsewhere) = Sigstore::start(COMMIT) else {
+            return;
+        };
+        release(&workspace, &elsewhere, &channel, &[])
+            .ends(6)
+            .says("commit");
+        assert!(!channel.join("noarch").exists());
+    }
+    let commit = workspace.git(&["rev-parse", "HEAD"]);
+    let Some(sigstore) = Sigstore::start(&commit) else {
+        return;
+    };
+    release(&workspace, &sigstore, &channel, &[]).ends(0);
+    verify(&workspace, &sigstore, &channel).ends(0);
+}
