@@ -110,8 +110,8 @@ mod sign {
         let workspace = released();
         workspace
             .run(["sign", "--trust", "public-good"])
-            .ends(3)
-            .says("`sign --execute` is not available");
+            .ends(2)
+            .says("a rehearsal is signed by the sandbox");
         workspace
             .run(["sign", "--identity-token", "-"])
             .ends(2)
