@@ -26,7 +26,7 @@ pub struct Listed {
     pub sha256: Option<Sha256>,
     /// The size, in bytes, that the repodata has for it.
     pub size: Option<u64>,
-    /// The latest time that its record has, which is the channel's word and nothing that anybody proved.
+    /// When it was built, as its record has it: the channel's word, and nothing that anybody proved.
     pub claimed: Option<Timestamp>,
 }
 
@@ -45,11 +45,9 @@ pub(crate) struct Record {
     /// As it stands there: a malformed value must be told from an absent one.
     #[serde(default, deserialize_with = "even_null")]
     pub(crate) attestations_sha256: Option<Value>,
-    /// When it was built and when it was indexed. Nothing hangs on them being there, or being numbers.
+    /// Nothing hangs on it being there, or being a number.
     #[serde(default, deserialize_with = "moment")]
     timestamp: Option<Timestamp>,
-    #[serde(default, deserialize_with = "moment")]
-    indexed_timestamp: Option<Timestamp>,
 }
 
 impl Repodata {
@@ -151,7 +149,7 @@ fn listed(subdir: Subdir, name: &str, record: &Record) -> Result<Listed, String>
         package: PackageKey { subdir, file },
         sha256,
         size: record.size,
-        claimed: record.timestamp.max(record.indexed_timestamp),
+        claimed: record.timestamp,
     })
 }
 
@@ -228,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_claims_the_latest_of_its_times_in_seconds_or_milliseconds() {
+    fn a_record_claims_a_time_in_seconds_or_milliseconds() {
         let claimed = |record: &str| {
             let text = format!("{{\"packages.conda\": {{\"foo-1-0.conda\": {record}}}}}");
             let repodata = Repodata::parse(text.as_bytes()).unwrap();
@@ -240,12 +238,9 @@ mod tests {
         for (record, expected) in [
             (r#"{"timestamp": 1767225600000}"#, &day),
             (r#"{"timestamp": 1767225600}"#, &day),
-            (
-                r#"{"timestamp": 5, "indexed_timestamp": 1767225600000}"#,
-                &day,
-            ),
-            (r#"{"timestamp": 1767225600, "indexed_timestamp": 5}"#, &day),
-            (r#"{"timestamp": "soon", "indexed_timestamp": null}"#, &None),
+            (r#"{"timestamp": "soon"}"#, &None),
+            (r#"{"timestamp": null}"#, &None),
+            (r#"{"timestamp": 1e300}"#, &None),
             ("{}", &None),
         ] {
             assert_eq!(&claimed(record), expected, "{record}");
