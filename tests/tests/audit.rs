@@ -381,7 +381,9 @@ fn what_was_verified_counts_for_the_same_bytes_and_the_same_rules_only() {
         channel.server.forget();
         let url = channel.server.channel();
         let args = [&["verify", &url, "--state", &state], command].concat();
-        channel.workspace.run(args);
+        let output = channel.workspace.run(args);
+        let anew = output.mentions("anew: ");
+        assert_eq!(anew, !channel.asked().is_empty(), "{output}");
         channel.asked()
     };
     assert_eq!(asked_by(&TRUSTED), [""; 0]);
@@ -444,12 +446,15 @@ fn a_file_that_is_no_state_is_left_alone() {
         .says("--state takes a file of its own");
     assert_eq!(fs::read(&file).unwrap(), b"mine\n");
     let folder = channel.workspace.rehearsal("channel");
-    let verify = ["verify", folder.to_str().unwrap(), "--state", &file];
-    channel
-        .workspace
-        .run([&verify[..], &TRUSTED].concat())
-        .ends(2)
-        .says("--state goes with one channel's URL");
+    let package = format!("{}/{}", channel.server.channel(), channel.path("a"));
+    for target in [folder.to_str().unwrap(), &package] {
+        let verify = ["verify", target, "--state", &file];
+        channel
+            .workspace
+            .run([&verify[..], &TRUSTED].concat())
+            .ends(2)
+            .says("--state goes with one channel's URL");
+    }
 }
 
 mod hostile {

@@ -161,7 +161,7 @@ impl VerifyArgs {
                 let attested = wanted.expected.as_ref().map(TargetChannel::as_str);
                 let channel = self.targets.first().map(String::as_str).unwrap_or_default();
                 let basis = Basis::new(&trust, &policy, channel, attested);
-                let (state, memory) = StateFile::open(file, &basis)?;
+                let (state, memory) = StateFile::open(file, &basis, printer)?;
                 (Some(state), memory)
             }
         };
@@ -215,7 +215,7 @@ impl VerifyArgs {
         }
         match (&self.state, self.targets.as_slice()) {
             (None, _) => Ok(()),
-            (Some(_), [url]) if targets::is_url(url) => Ok(()),
+            (Some(_), [url]) if targets::is_channel_url(url) => Ok(()),
             (Some(_), _) => refused(
                 "--state goes with one channel's URL: what is at hand is not fetched".to_owned(),
             ),

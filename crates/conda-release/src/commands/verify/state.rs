@@ -13,7 +13,7 @@ use release_manifest::{PackageKey, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
-use crate::{error::Error, output::write_atomically};
+use crate::{error::Error, output::write_atomically, printer::Printer};
 
 /// A package that was verified, with the hashes under which that holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,9 +62,13 @@ impl StateFile {
     ///
     /// # Errors
     /// The file is something else, which is left alone, or cannot be read or written.
-    pub(super) fn open(path: &Path, basis: &Basis) -> Result<(Self, Memory), Error> {
+    pub(super) fn open(
+        path: &Path,
+        basis: &Basis,
+        printer: &Printer,
+    ) -> Result<(Self, Memory), Error> {
         let basis = basis.digest().map_err(failed(path))?;
-        let memory = read(path, basis)?;
+        let memory = read(path, basis, printer)?;
         let header = Header {
             conda_release_audit: VERSION,
             basis,
@@ -135,7 +139,7 @@ struct Header {
     basis: Sha256,
 }
 
-fn read(path: &Path, basis: Sha256) -> Result<Memory, Error> {
+fn read(path: &Path, basis: Sha256, printer: &Printer) -> Result<Memory, Error> {
     let failed = || Error::output("read", path);
     let file = match fs::File::open(path) {
         Ok(file) => file,
@@ -154,6 +158,13 @@ fn read(path: &Path, basis: Sha256) -> Result<Memory, Error> {
         ))
     })?;
     if (header.conda_release_audit, header.basis) != (VERSION, basis) {
+        printer.status(
+            "Beginning",
+            &format!(
+                "anew: `{}` is of another channel, policy, trusted root or version of this program",
+                path.display()
+            ),
+        );
         return Ok(Memory::default());
     }
     let mut known = BTreeMap::new();

@@ -68,9 +68,14 @@ pub(super) enum Source {
     Nowhere(Failure),
 }
 
-/// Whether a target is the URL of a channel.
+/// Whether a target is the URL of a channel, or of a package in one.
 pub(super) fn is_url(target: &str) -> bool {
     target.contains("://")
+}
+
+/// Whether a target is the URL of a whole channel.
+pub(super) fn is_channel_url(target: &str) -> bool {
+    is_url(target) && package_in(target).is_none()
 }
 
 /// Whether a target is a package's file.
