@@ -3,7 +3,10 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -30,6 +33,10 @@ pub enum Answer {
     Torn,
     /// The file in small pieces, with a little time between them.
     Slowly,
+    /// So many spaces, made while they are sent.
+    Spaces(u64),
+    /// Nothing, for ever.
+    Hang,
 }
 
 /// A request that a server got.
@@ -52,6 +59,8 @@ struct Shared {
     folder: PathBuf,
     answers: Mutex<BTreeMap<String, VecDeque<Answer>>>,
     seen: Mutex<Vec<Seen>>,
+    asked: Condvar,
+    spaces: AtomicU64,
 }
 
 impl Server {
@@ -66,6 +75,8 @@ impl Server {
             folder: folder.to_owned(),
             answers: Mutex::default(),
             seen: Mutex::default(),
+            asked: Condvar::default(),
+            spaces: AtomicU64::default(),
         });
         let router = Router::new().fallback(answer).with_state(shared.clone());
         runtime.spawn(async move { axum::serve(listener, router).await });
@@ -99,6 +110,28 @@ impl Server {
     pub fn seen(&self) -> Vec<Seen> {
         self.shared.seen.lock().unwrap().clone()
     }
+
+    /// Forgets the requests that came.
+    pub fn forget(&self) -> &Self {
+        self.shared.seen.lock().unwrap().clear();
+        self
+    }
+
+    /// Waits until something below the channel is asked for.
+    #[track_caller]
+    pub fn wait_for(&self, path: &str) {
+        let path = format!("/channel/{path}");
+        let seen = self.shared.seen.lock().unwrap();
+        let asked = |seen: &mut Vec<Seen>| !seen.iter().any(|it| it.path == path);
+        let limit = Duration::from_secs(120);
+        let waited = self.shared.asked.wait_timeout_while(seen, limit, asked);
+        assert!(!waited.unwrap().1.timed_out(), "nobody asked for {path}");
+    }
+
+    /// How many bytes of [`Answer::Spaces`] were taken.
+    pub fn spaces(&self) -> u64 {
+        self.shared.spaces.load(Ordering::Relaxed)
+    }
 }
 
 async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response<Body> {
@@ -108,6 +141,7 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
         path: path.clone(),
         authorization: authorization.map(|value| value.to_str().unwrap().to_owned()),
     });
+    shared.asked.notify_all();
     let answer = match shared.answers.lock().unwrap().get_mut(&path) {
         None => Answer::File,
         Some(answers) if answers.len() > 1 => answers.pop_front().unwrap(),
@@ -122,6 +156,18 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
         (Answer::Bytes(bytes), _) => status(200).body(Body::from(bytes)),
         (Answer::Status(code), _) => status(code).body(Body::empty()),
         (Answer::Redirect(to), _) => status(302).header(header::LOCATION, to).body(Body::empty()),
+        (Answer::Hang, _) => std::future::pending().await,
+        (Answer::Spaces(count), _) => {
+            let spaces = futures::stream::unfold(count, move |left| {
+                let piece = left.min(1 << 16);
+                shared.spaces.fetch_add(piece, Ordering::Relaxed);
+                let bytes = Bytes::from(vec![b' '; piece as usize]);
+                std::future::ready(
+                    (piece > 0).then_some((Ok::<_, std::io::Error>(bytes), left - piece)),
+                )
+            });
+            status(200).body(Body::from_stream(spaces))
+        }
         (_, None) => status(404).body(Body::empty()),
         (Answer::File, Some(bytes)) => status(200).body(Body::from(bytes)),
         (Answer::Torn, Some(bytes)) => {

@@ -1,6 +1,7 @@
 //! Who may have signed.
 
 use regex::Regex;
+use serde::{Serialize, Serializer};
 use sigstore_crypto::{CertificateInfo, FulcioCiClaims};
 
 use crate::Error;
@@ -10,7 +11,9 @@ use crate::verdict::Refusal;
 pub const GITHUB_ISSUER: &str = "https://token.actions.githubusercontent.com";
 
 /// Whose attestations are accepted.
-#[derive(Clone, Debug)]
+///
+/// It is serialized to be told from others: policies of equal bytes accept the same.
+#[derive(Clone, Debug, Serialize)]
 pub enum Policy {
     /// One identity, or those of a pattern, as vouched for by exactly this issuer.
     ///
@@ -74,7 +77,7 @@ impl Policy {
 }
 
 /// How an identity is compared.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub enum Matcher {
     /// Character by character.
     Exact(String),
@@ -138,12 +141,18 @@ impl WholeRegex {
     }
 }
 
+impl Serialize for WholeRegex {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.as_str())
+    }
+}
+
 /// What a certificate must claim: an entry of `[[verify]]`, or the options of the command line.
 /// Everything that is given must hold. Claims are compared exactly; the names are those of GitHub
 /// Actions, where `repo` `acme/pkgs` means `https://github.com/acme/pkgs`.
 ///
 /// Numbers are those of Fulcio's certificate extensions, `1.3.6.1.4.1.57264.1.N`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Github {
     /// Who signed: the subject alternative name. Enough by itself if the issuer is given with it,
     /// but for a reusable workflow, whose identity is the same for every caller.

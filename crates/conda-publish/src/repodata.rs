@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use cep27::{Sha256, Subdir};
-use release_manifest::PackageKey;
+use release_manifest::{PackageKey, Timestamp};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
@@ -26,6 +26,8 @@ pub struct Listed {
     pub sha256: Option<Sha256>,
     /// The size, in bytes, that the repodata has for it.
     pub size: Option<u64>,
+    /// When it was built, as its record has it: the channel's word, and nothing that anybody proved.
+    pub claimed: Option<Timestamp>,
 }
 
 /// The records of a subdir by file name.
@@ -43,6 +45,9 @@ pub(crate) struct Record {
     /// As it stands there: a malformed value must be told from an absent one.
     #[serde(default, deserialize_with = "even_null")]
     pub(crate) attestations_sha256: Option<Value>,
+    /// Nothing hangs on it being there, or being a number.
+    #[serde(default, deserialize_with = "moment")]
+    timestamp: Option<Timestamp>,
 }
 
 impl Repodata {
@@ -144,6 +149,7 @@ fn listed(subdir: Subdir, name: &str, record: &Record) -> Result<Listed, String>
         package: PackageKey { subdir, file },
         sha256,
         size: record.size,
+        claimed: record.timestamp,
     })
 }
 
@@ -201,4 +207,43 @@ impl From<Layout> for Repodata {
 
 fn even_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
     Value::deserialize(deserializer).map(Some)
+}
+
+/// What is larger than the seconds until the year 9999 is in milliseconds, as conda clients have it.
+const LAST_SECOND: i64 = 253_402_300_799;
+
+fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    let moment = Value::deserialize(deserializer)?;
+    let seconds = moment.as_i64().map(|moment| match moment {
+        ..=LAST_SECOND => moment,
+        milliseconds => milliseconds / 1000,
+    });
+    Ok(seconds.map(Timestamp::from_unix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_claims_a_time_in_seconds_or_milliseconds() {
+        let claimed = |record: &str| {
+            let text = format!("{{\"packages.conda\": {{\"foo-1-0.conda\": {record}}}}}");
+            let repodata = Repodata::parse(text.as_bytes()).unwrap();
+            let listed = repodata.packages(Subdir::NOARCH, String::new()).next();
+            let claimed = listed.unwrap().unwrap().claimed;
+            claimed.map(|moment| moment.to_string())
+        };
+        let day = Some("2026-01-01T00:00:00Z".to_owned());
+        for (record, expected) in [
+            (r#"{"timestamp": 1767225600000}"#, &day),
+            (r#"{"timestamp": 1767225600}"#, &day),
+            (r#"{"timestamp": "soon"}"#, &None),
+            (r#"{"timestamp": null}"#, &None),
+            (r#"{"timestamp": 1e300}"#, &None),
+            ("{}", &None),
+        ] {
+            assert_eq!(&claimed(record), expected, "{record}");
+        }
+    }
 }

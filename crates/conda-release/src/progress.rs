@@ -19,12 +19,20 @@ pub(crate) struct Activity {
 impl Activity {
     /// Starts a phase of `total` steps.
     pub(crate) fn start(printer: &Printer, verb: &str, total: usize) -> Self {
+        let template = "{prefix:>12.cyan.bold} [{bar:27}] {pos}/{len} {elapsed}";
+        Self::with(printer, verb, total, template)
+    }
+
+    /// Starts a phase of `total` steps that are many, and shows how many there are a second.
+    pub(crate) fn start_rated(printer: &Printer, verb: &str, total: usize) -> Self {
+        let template = "{prefix:>12.cyan.bold} [{bar:27}] {pos}/{len} {elapsed} {per_sec}";
+        Self::with(printer, verb, total, template)
+    }
+
+    fn with(printer: &Printer, verb: &str, total: usize, template: &str) -> Self {
         let bars = printer.bars();
         let bar = ProgressBar::new(total as u64)
-            .with_style(
-                style("{prefix:>12.cyan.bold} [{bar:27}] {pos}/{len} {elapsed}")
-                    .progress_chars("=> "),
-            )
+            .with_style(style(template).progress_chars("=> "))
             .with_prefix(verb.to_owned());
         let total = bars.add(bar);
         total.enable_steady_tick(TICK);

@@ -9,7 +9,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use cep27::Subdir;
+use cep27::{Sha256, Subdir};
 use futures::{StreamExt as _, TryStreamExt as _};
 use release_manifest::PackageKey;
 use url::Url;
@@ -156,6 +156,16 @@ impl RemoteChannel {
             }),
             _ => Ok(download),
         }
+    }
+
+    /// The hash under which the repodata advertises the attestations of a package; `None` where it advertises none.
+    /// Asks nobody.
+    ///
+    /// # Errors
+    /// The repodata doesn't list the package, or has no hash there.
+    pub fn advertised(&self, package: &PackageKey) -> Result<Option<Sha256>, Error> {
+        let (_, record) = self.record(package)?;
+        record.advertised(package)
     }
 
     /// The attestations of a package; `None` where it has none.

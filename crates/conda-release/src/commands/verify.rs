@@ -1,8 +1,12 @@
 //! `verify`: the attestations of packages, of a channel, or of a release.
 
 mod attestations;
+mod finding;
+mod history;
 mod judge;
+mod pace;
 mod report;
+mod state;
 mod targets;
 
 use std::{collections::BTreeSet, num::NonZeroUsize, path::PathBuf, sync::Arc};
@@ -11,8 +15,17 @@ use cep27::{Subdir, TargetChannel};
 use clap::Args;
 use conda_attest::Verifier;
 use futures::StreamExt as _;
+use release_manifest::Timestamp;
 
-use self::{attestations::Given, judge::Judge, report::Report, targets::Targets};
+use self::{
+    attestations::Given,
+    history::History,
+    judge::Judge,
+    pace::Pace,
+    report::{Report, Rules},
+    state::{Basis, StateFile},
+    targets::Targets,
+};
 use super::{policy::PolicyArgs, trust::TrustArgs};
 use crate::{
     cli::GlobalArgs, config::Config, error::Error, exit::Status, printer::Printer,
@@ -32,6 +45,13 @@ pub(super) use attestations::{all_beside, beside};
 /// for all of its packages, a package's URL for that one: each is downloaded, compared with the
 /// repodata, verified and removed.
 ///
+/// Every package of a channel gets a finding, in the table and as JSON: verified, no_attestation,
+/// invalid_attestation, other_identity, other_channel, other_package, unavailable and a few more. Of a
+/// package without an attestation only its channel says how old it is, and a channel may say anything.
+/// So --attested-since by itself excuses nothing: an attestation counts if a trusted clock says that it
+/// was signed since then, and a package without one is excused if --baseline, a report that you made
+/// earlier, has those very bytes without one.
+///
 /// Policy and trust are taken from the command line, or from a file named with --config: its
 /// `[[verify]]` entries, of which any one suffices, and sign.trust. What a checkout configures by
 /// itself has no say in what is believed.
@@ -41,6 +61,8 @@ Examples:
   conda-release verify foo-1.0-0.conda --repo acme/pkgs
   conda-release verify foo-1.0-0.conda --repo acme/pkgs --channel https://prefix.dev/acme
   conda-release verify https://prefix.dev/acme --subdir noarch --owner acme --ref refs/heads/main
+  conda-release verify https://prefix.dev/acme --owner acme --state acme.audit --output-format json
+  conda-release verify https://prefix.dev/acme --owner acme --attested-since 2026-03-01 --baseline before.json
   conda-release verify https://mirror.example/acme --mirror-of https://prefix.dev/acme --owner acme
   conda-release verify *.conda --bundle bundles.jsonl --config policy.toml --offline
   conda-release verify channel/ --trust sandbox --identity ID --issuer URL")]
@@ -64,6 +86,22 @@ pub struct VerifyArgs {
     /// Only this subdir of a channel, or several; all of them by default
     #[arg(long, value_name = "SUBDIR")]
     subdir: Vec<Subdir>,
+
+    /// Packages of a channel need no attestation; those that have one are verified all the same
+    #[arg(long, conflicts_with = "attested_since")]
+    allow_missing: bool,
+
+    /// Attestations count from this day or moment (UTC) on, by the time at which the log and trusted clocks saw them
+    #[arg(long, value_name = "DATE", value_parser = history::moment)]
+    attested_since: Option<Timestamp>,
+
+    /// What `verify --output-format json` said of the channel earlier: packages that had no attestation then need none
+    #[arg(long, value_name = "REPORT", requires = "attested_since")]
+    baseline: Option<PathBuf>,
+
+    /// Where to note which packages of a channel's URL are verified, so that they are not fetched again
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
 
     /// Ask nobody: trust material is that of the cache or of this program, everything else is in the files
     #[arg(long)]
@@ -89,6 +127,7 @@ impl VerifyArgs {
     /// No policy, no trust, or a target that cannot be read; an attestation that does not verify is
     /// in the report and in the status.
     pub(crate) async fn run(self, global: &GlobalArgs, printer: &Printer) -> Result<Status, Error> {
+        self.check_audit()?;
         let told = global.config.as_deref().map(Config::read).transpose()?;
         let told = global.config.as_deref().zip(told.as_ref());
         let (policy, origin) = self.policy.policy_told(told)?;
@@ -102,27 +141,85 @@ impl VerifyArgs {
         };
         let given = Given::read(&self.bundle)?;
         wanted.check(&self.targets, &given)?;
+        let baseline = self.baseline.as_deref();
+        let history = self
+            .attested_since
+            .map(|since| History::new(since, baseline, &self.targets))
+            .transpose()?;
 
         let trust = self
             .trust
             .to_verify(told, || Workspace::find(global), self.offline, printer)
             .await?;
+        let rules = Rules {
+            allow_missing: self.allow_missing,
+            history,
+        };
+        let (mut state, memory) = match &self.state {
+            None => Default::default(),
+            Some(file) => {
+                let attested = wanted.expected.as_ref().map(TargetChannel::as_str);
+                let channel = self.targets.first().map(String::as_str).unwrap_or_default();
+                let basis = Basis::new(&trust, &policy, channel, attested);
+                let (state, memory) = StateFile::open(file, &basis, printer)?;
+                (Some(state), memory)
+            }
+        };
         let verifier = Verifier::new(&trust)?;
         let targets = Targets::read(&self.targets, &wanted, &given, printer).await?;
-        let mut report = Report::begin(&trust, origin, printer)?;
-        let activity = Activity::start(printer, "Verifying", targets.subjects.len());
+        let audits = self
+            .targets
+            .iter()
+            .any(|target| targets::is_channel(target));
+        let mut report = Report::begin(&trust, origin, self.targets, printer)?;
+        let total = targets.subjects.len();
+        let activity = Activity::start_rated(printer, "Verifying", total);
+        let mut pace = Pace::start(printer, &activity, total, audits);
         {
-            let judge = Arc::new(Judge::new(verifier, policy, given, self.jobs, &activity));
+            let judge = Judge::new(verifier, policy, given, self.jobs, &activity)
+                .with_rules(rules)
+                .with_memory(memory);
+            let judge = Arc::new(judge);
             let mut entries = futures::stream::iter(targets.subjects)
                 .map(|subject| judge.clone().entry(subject))
                 .buffered(judge.window());
             while let Some(entry) = entries.next().await {
-                activity.step();
-                report.add(entry?)?;
+                let entry = entry?;
+                if let (Some(state), Some(known)) = (&mut state, entry.to_keep()) {
+                    state.keep(&known)?;
+                }
+                pace.step();
+                report.add(entry)?;
             }
         }
+        pace.end();
         drop(activity);
         report.end()
+    }
+}
+
+impl VerifyArgs {
+    /// Refuses options for channels where a target is none.
+    fn check_audit(&self) -> Result<(), Error> {
+        let refused = |message: String| Err(Error::Usage(message));
+        for (option, given) in [
+            ("--allow-missing", self.allow_missing),
+            ("--baseline", self.baseline.is_some()),
+        ] {
+            let mut targets = self.targets.iter();
+            if given && let Some(target) = targets.find(|target| !targets::is_channel(target)) {
+                return refused(format!(
+                    "{option} goes with channels, and `{target}` is none"
+                ));
+            }
+        }
+        match (&self.state, self.targets.as_slice()) {
+            (None, _) => Ok(()),
+            (Some(_), [url]) if targets::is_channel_url(url) => Ok(()),
+            (Some(_), _) => refused(
+                "--state goes with one channel's URL: what is at hand is not fetched".to_owned(),
+            ),
+        }
     }
 }
 

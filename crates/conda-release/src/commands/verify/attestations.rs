@@ -8,7 +8,7 @@ use std::{
 use cep27::FileName;
 use conda_attest::{bundles_in, read_bundle};
 
-use super::report::Failure;
+use super::{finding::Finding, report::Failure};
 use crate::{
     error::{Error, with_causes},
     input,
@@ -93,6 +93,7 @@ pub(super) fn bundles_at(files: &[PathBuf]) -> Result<Vec<Vec<u8>>, Failure> {
     let mut all = Vec::new();
     for file in files {
         let named = |error: conda_attest::Error| Failure {
+            finding: Finding::InvalidAttestation,
             code: error.code().to_owned(),
             message: format!("`{}`: {}", file.display(), with_causes(&error)),
         };

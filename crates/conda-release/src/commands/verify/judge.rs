@@ -7,7 +7,9 @@ use tokio::sync::Semaphore;
 
 use super::{
     attestations::{Given, bundles_at},
-    report::{Entry, Failure},
+    finding::Finding,
+    report::{Entry, Failure, Judgement, Rules},
+    state::{Known, Memory},
     targets::{Place, Source, Subject},
 };
 use crate::{error::Error, exit::Status, progress::Activity};
@@ -18,6 +20,8 @@ use crate::{error::Error, exit::Status, progress::Activity};
 /// judged, and only a window of packages is under way.
 pub(super) struct Judge<'a> {
     proof: Arc<Proof>,
+    rules: Rules,
+    memory: Memory,
     cores: Semaphore,
     window: usize,
     activity: &'a Activity,
@@ -32,6 +36,9 @@ struct Proof {
 /// Packages under way for each core: some wait for a server while others are hashed.
 const WINDOW: usize = 4;
 
+/// Packages under way on the smallest machine: a server far away is waited for, however few cores there are.
+const LEAST_WINDOW: usize = 16;
+
 impl<'a> Judge<'a> {
     pub(super) fn new(
         verifier: Verifier,
@@ -43,7 +50,7 @@ impl<'a> Judge<'a> {
         let cores = available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let (cores, window) = match jobs {
             Some(jobs) => (jobs.min(cores), jobs.get()),
-            None => (cores, cores.get().saturating_mul(WINDOW)),
+            None => (cores, cores.get().saturating_mul(WINDOW).max(LEAST_WINDOW)),
         };
         Self {
             proof: Arc::new(Proof {
@@ -51,10 +58,22 @@ impl<'a> Judge<'a> {
                 policy,
                 given,
             }),
+            rules: Rules::default(),
+            memory: Memory::default(),
             cores: Semaphore::new(cores.get()),
             window,
             activity,
         }
+    }
+
+    /// What else is asked of packages than an attestation that verifies.
+    pub(super) fn with_rules(self, rules: Rules) -> Self {
+        Self { rules, ..self }
+    }
+
+    /// Passes over packages of a channel on a server that have been verified already.
+    pub(super) fn with_memory(self, memory: Memory) -> Self {
+        Self { memory, ..self }
     }
 
     /// How many packages may be under way.
@@ -67,16 +86,16 @@ impl<'a> Judge<'a> {
     /// # Errors
     /// The runtime ends.
     pub(super) async fn entry(self: Arc<Self>, subject: Subject) -> Result<Entry, Error> {
-        let (file, path) = subject.package.named();
-        let outcome = self.outcome(subject, &path).await?;
-        Ok(Entry::new(file, path, outcome))
+        let facts = subject.facts();
+        let outcome = self.outcome(subject, &facts.path).await?;
+        Ok(Entry::new(facts, outcome, &self.rules))
     }
 
-    async fn outcome(
-        &self,
-        subject: Subject,
-        shown: &str,
-    ) -> Result<Result<Vec<Verdict>, Failure>, Error> {
+    async fn outcome(&self, subject: Subject, shown: &str) -> Result<Judgement, Error> {
+        let known = match &subject.package {
+            Place::Remote(_, listed) => self.memory.of(&listed.package, listed.sha256),
+            Place::File(_) | Place::Nowhere(..) => None,
+        };
         let Subject {
             package,
             attestations,
@@ -84,20 +103,36 @@ impl<'a> Judge<'a> {
         } = subject;
         // Without attestations there is nothing to fetch a package for.
         let bundles = match attestations {
-            Source::Nowhere(failure) => return Ok(Err(failure)),
-            Source::Remote(channel, key) => match channel.sidecar(&key).await {
-                Ok(sidecar) => Bundles::Sidecar(sidecar),
-                Err(error) => return Ok(Err(Failure::of(&error))),
-            },
-            Source::Folder(reader, key) => Bundles::Folder(reader, key),
+            Source::Nowhere(failure) => return Ok(Judgement::Failed(failure)),
+            Source::Remote(channel, key) => {
+                if let Some(known) = known
+                    && let Ok(Some(sha256)) = channel.advertised(&key)
+                    && sha256 == known.attestations_sha256
+                {
+                    return Ok(Judgement::Known(known.clone()));
+                }
+                match channel.sidecar(&key).await {
+                    Ok(sidecar) => Bundles::Sidecar(sidecar),
+                    Err(error) => return Ok(Judgement::Failed(Failure::of(&error))),
+                }
+            }
+            Source::Folder(reader, listed) => Bundles::Folder(reader, listed.package),
             Source::Files(files) => Bundles::Files(files),
             Source::Given => Bundles::Given,
         };
-        if let Bundles::Sidecar(None) = bundles {
-            return Ok(Err(Failure::none("the channel has no attestation of it")));
+        let sidecar = match &bundles {
+            Bundles::Sidecar(None) => return Ok(Judgement::Failed(absent(known))),
+            Bundles::Sidecar(Some(sidecar)) => Some(sidecar.sha256()),
+            _ => None,
+        };
+        // Where attestations are not advertised by their hash (prefix.dev's older convention), it is known only now.
+        if let Some(known) = known
+            && sidecar == Some(known.attestations_sha256)
+        {
+            return Ok(Judgement::Known(known.clone()));
         }
         let (package, download) = match package {
-            Place::Nowhere(_, failure) => return Ok(Err(failure)),
+            Place::Nowhere(_, failure) => return Ok(Judgement::Failed(failure)),
             Place::File(package) => (package, None),
             Place::Remote(channel, listed) => {
                 self.activity.begin("Fetching", shown);
@@ -113,7 +148,7 @@ impl<'a> Judge<'a> {
                         },
                         Some(download),
                     ),
-                    Err(error) => return Ok(Err(Failure::of(&error))),
+                    Err(error) => return Ok(Judgement::Failed(Failure::of(&error))),
                 }
             }
         };
@@ -130,7 +165,10 @@ impl<'a> Judge<'a> {
         };
         // The file is needed until here.
         drop(download);
-        Ok(outcome)
+        Ok(match outcome {
+            Ok(verdicts) => Judgement::Judged { verdicts, sidecar },
+            Err(failure) => Judgement::Failed(failure),
+        })
     }
 }
 
@@ -175,6 +213,20 @@ impl Proof {
             }
             Bundles::Sidecar(sidecar) => verify_sidecar(sidecar),
         }
+    }
+}
+
+/// There is no attestation, or none any more.
+fn absent(known: Option<&Known>) -> Failure {
+    match known {
+        None => Failure::none("the channel has no attestation of it"),
+        Some(known) => Failure::new(
+            Finding::AttestationRemoved,
+            format!(
+                "the channel has no attestation of it any more: {} signed one at {}",
+                known.identity, known.signed_at
+            ),
+        ),
     }
 }
 

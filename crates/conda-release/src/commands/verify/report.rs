@@ -1,9 +1,13 @@
 //! What came of verifying, as it comes for a person and at the end for a script.
 
-use cep27::{FileName, Rule};
+use std::collections::BTreeMap;
+
+use cep27::{FileName, Rule, Sha256, Subdir};
 use conda_attest::{Outcome, Predicate, Trust, Verdict};
+use release_manifest::{PackageKey, Timestamp};
 use serde::Serialize;
 
+use super::{finding::Finding, history::History, state::Known, targets::Facts};
 use crate::{
     commands::policy::Origin,
     error::{Error, with_causes},
@@ -13,14 +17,17 @@ use crate::{
     table::table,
 };
 
+/// Of the document for scripts.
+pub(super) const SCHEMA_VERSION: u32 = 1;
+
 /// What came of verifying.
 pub(super) struct Report<'a> {
     printer: &'a Printer,
     document: Document,
-    rows: Vec<[String; 4]>,
+    rows: Vec<[String; 5]>,
     status: Status,
-    verified: usize,
-    count: usize,
+    /// How many were passed over, since an earlier audit had verified them.
+    known: usize,
 }
 
 #[derive(Serialize)]
@@ -30,7 +37,18 @@ struct Document {
     freshness: Freshness,
     rehearsal: bool,
     policy: Origin,
+    targets: Vec<String>,
     packages: Vec<Entry>,
+    summary: Summary,
+}
+
+/// How many packages there are of each kind.
+#[derive(Default, Serialize)]
+struct Summary {
+    packages: usize,
+    verified: usize,
+    excused: usize,
+    findings: BTreeMap<Finding, usize>,
 }
 
 /// How old the trust material is.
@@ -43,40 +61,93 @@ struct Freshness {
     why: Option<String>,
 }
 
+/// What is asked of packages besides an attestation that verifies, or instead of one.
+#[derive(Default)]
+pub(super) struct Rules {
+    /// A package without an attestation will do.
+    pub(super) allow_missing: bool,
+    /// Since when there are attestations.
+    pub(super) history: Option<History>,
+}
+
+/// What became of judging a package.
+pub(super) enum Judgement {
+    /// Its attestations were judged.
+    Judged {
+        /// One for each.
+        verdicts: Vec<Verdict>,
+        /// The hash of the sidecar that they came in.
+        sidecar: Option<Sha256>,
+    },
+    /// An earlier audit verified it.
+    Known(Known),
+    /// There was nothing to judge.
+    Failed(Failure),
+}
+
 /// What came of one package.
 #[derive(Serialize)]
 pub(super) struct Entry {
     /// Its file name; absent for a record of a channel that names no package.
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<FileName>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subdir: Option<Subdir>,
     /// Its path or URL.
     path: String,
+    /// The hash that is recorded for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<Sha256>,
+    finding: Finding,
     verified: bool,
+    /// Not verified, and it needn't be.
+    excused: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Failure>,
+    /// What an earlier audit found, in place of attestations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    known: Option<Known>,
     attestations: Vec<Verdict>,
+    #[serde(skip)]
+    sidecar: Option<Sha256>,
 }
 
 /// Why there is no verdict, or none that is enough.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Failure {
+    #[serde(skip)]
+    pub(super) finding: Finding,
     /// A stable name for scripts.
     pub(super) code: String,
     pub(super) message: String,
 }
 
 impl Failure {
-    /// There is no attestation.
-    pub(super) fn none(message: impl Into<String>) -> Self {
+    /// A finding that says everything.
+    pub(super) fn new(finding: Finding, message: impl Into<String>) -> Self {
         Self {
-            code: "no_attestation".to_owned(),
+            finding,
+            code: finding.code().to_owned(),
             message: message.into(),
         }
     }
 
+    /// There is no attestation.
+    pub(super) fn none(message: impl Into<String>) -> Self {
+        Self::new(Finding::NoAttestation, message)
+    }
+
     /// A package or its attestations cannot be had from a channel.
     pub(super) fn of(error: &conda_publish::Error) -> Self {
+        use conda_publish::Error;
+        let finding = match error {
+            Error::Advertised { .. } | Error::AttestationsHash { .. } => {
+                Finding::InvalidAttestation
+            }
+            _ => Finding::Unavailable,
+        };
         Self {
+            finding,
             code: error.code().to_owned(),
             message: with_causes(error),
         }
@@ -84,24 +155,95 @@ impl Failure {
 }
 
 impl Entry {
-    pub(super) fn new(
-        file: Option<FileName>,
-        path: String,
-        outcome: Result<Vec<Verdict>, Failure>,
-    ) -> Self {
-        let (attestations, error) = match outcome {
-            Ok(attestations) => (attestations, None),
-            Err(error) => (Vec::new(), Some(error)),
-        };
-        let verified = attestations.iter().any(Verdict::verifies_package);
-        let only_built = !verified && attestations.iter().any(Verdict::passed);
-        Self {
+    pub(super) fn new(facts: Facts, judgement: Judgement, rules: &Rules) -> Self {
+        let Facts {
             file,
+            subdir,
             path,
-            verified,
-            error: error.or_else(|| only_built.then(only_provenance)),
+            sha256,
+            claimed,
+        } = facts;
+        let (attestations, sidecar, known, error) = match judgement {
+            Judgement::Judged { verdicts, sidecar } => (verdicts, sidecar, None, None),
+            Judgement::Known(known) => (Vec::new(), None, Some(known), None),
+            Judgement::Failed(failure) => (Vec::new(), None, None, Some(failure)),
+        };
+        let mut entry = Self {
+            finding: match (&error, &known) {
+                (Some(failure), _) => failure.finding,
+                (None, Some(_)) => Finding::Verified,
+                (None, None) => Finding::of(&attestations),
+            },
+            file,
+            subdir,
+            path,
+            sha256,
+            verified: false,
+            excused: false,
+            error,
+            known,
             attestations,
+            sidecar,
+        };
+        if entry.finding == Finding::NoAttestation && entry.error.is_none() {
+            entry.error = Some(only_provenance());
         }
+        if let Some(history) = &rules.history {
+            entry.judge_age(history, claimed);
+        }
+        entry.verified = entry.finding == Finding::Verified;
+        entry.excused = match entry.finding {
+            Finding::Historic => true,
+            Finding::NoAttestation => rules.allow_missing,
+            _ => false,
+        };
+        entry
+    }
+
+    /// Looks at when its attestation was signed, or at what is known of a package without one.
+    fn judge_age(&mut self, history: &History, claimed: Option<Timestamp>) {
+        let failure = match self.finding {
+            Finding::Verified => self.signed_at().and_then(|it| history.refuses(it)),
+            Finding::NoAttestation => {
+                let package = self.subdir.zip(self.file.as_ref());
+                Some(history.without(package, self.sha256, claimed))
+            }
+            _ => None,
+        };
+        if let Some(failure) = failure {
+            self.finding = failure.finding;
+            self.error = Some(failure);
+        }
+    }
+
+    /// The attestation that verifies the package; of several the latest.
+    fn proof(&self) -> Option<&conda_attest::Evidence> {
+        let proofs = self.attestations.iter().filter(|it| it.verifies_package());
+        let evidence = proofs.filter_map(|it| it.signed.as_ref());
+        evidence.max_by_key(|signed| signed.signed_at)
+    }
+
+    fn signed_at(&self) -> Option<Timestamp> {
+        let known = self.known.as_ref().map(|known| known.signed_at);
+        known.or_else(|| self.proof().map(|signed| signed.signed_at))
+    }
+
+    /// What a later audit may pass over: a package of a channel on a server, verified under hashes that its repodata
+    /// has.
+    pub(super) fn to_keep(&self) -> Option<Known> {
+        let signed = self.proof()?;
+        Some(Known {
+            package: PackageKey {
+                subdir: self.subdir?,
+                file: self.file.clone()?,
+            },
+            sha256: self.sha256?,
+            attestations_sha256: self.sidecar?,
+            identity: signed.identity.clone(),
+            issuer: signed.issuer.clone(),
+            signed_at: signed.signed_at,
+            target_channel: signed.target_channel.clone(),
+        })
     }
 
     /// A package whose attestations break the rules of CEP-27 and are good otherwise is that
@@ -118,14 +260,19 @@ impl Entry {
         };
         match self.verified {
             true => Status::Done,
+            false if self.excused => Status::Done,
             false if self.attestations.iter().any(only_breaks_rules) => Status::Cep27,
             false => Status::Verify,
         }
     }
 
-    /// ✓ or ✗, with every check that failed; where there are several attestations, what each is.
+    /// ✓, ✗ or · for what is excused, with every check that failed; where there are several attestations, what each is.
     fn lines(&self) -> String {
-        let mut lines = vec![format!("{} {}", mark(self.verified), harmless(&self.path))];
+        let mark_of = match self.excused {
+            true => "·",
+            false => mark(self.verified),
+        };
+        let mut lines = vec![format!("{mark_of} {}", harmless(&self.path))];
         if let Some(Failure { message, .. }) = &self.error {
             lines.push(format!("    {}", harmless(message)));
         }
@@ -150,18 +297,37 @@ impl Entry {
         lines.join("\n")
     }
 
-    /// Package, signer, time and channel, of a package that is verified.
-    fn row(&self) -> Option<[String; 4]> {
-        let proof = self.attestations.iter().find(|it| it.verifies_package())?;
-        let signed = proof.signed.as_ref()?;
-        let channel = signed.target_channel.clone();
-        Some([
-            self.file.as_ref()?.to_string(),
-            signed.identity.clone(),
-            signed.signed_at.to_string(),
-            channel.unwrap_or_else(|| "(none)".to_owned()),
-        ])
+    /// Package, finding, signer, time and channel, as far as they are known.
+    fn row(&self) -> [String; 5] {
+        let file = self.file.as_ref().map(ToString::to_string);
+        let [by, at, channel] = match (&self.known, self.evidence()) {
+            (Some(known), _) => signer(&known.identity, known.signed_at, &known.target_channel),
+            (None, Some(it)) => signer(&it.identity, it.signed_at, &it.target_channel),
+            (None, None) => Default::default(),
+        };
+        [
+            file.unwrap_or_else(|| self.path.clone()),
+            self.finding.to_string(),
+            by,
+            at,
+            channel,
+        ]
     }
+
+    /// What is proved of its attestations: of the one that verifies it, else of any.
+    fn evidence(&self) -> Option<&conda_attest::Evidence> {
+        let mut any = self.attestations.iter().filter_map(|it| it.signed.as_ref());
+        self.proof().or_else(|| any.next())
+    }
+}
+
+fn signer(identity: &str, signed_at: Timestamp, channel: &Option<String>) -> [String; 3] {
+    let channel = channel.as_deref().unwrap_or("(none)");
+    [
+        identity.to_owned(),
+        signed_at.to_string(),
+        channel.to_owned(),
+    ]
 }
 
 impl<'a> Report<'a> {
@@ -172,6 +338,7 @@ impl<'a> Report<'a> {
     pub(super) fn begin(
         trust: &Trust,
         policy: Origin,
+        targets: Vec<String>,
         printer: &'a Printer,
     ) -> Result<Self, Error> {
         if trust.is_sandbox() {
@@ -185,7 +352,7 @@ impl<'a> Report<'a> {
         Ok(Self {
             printer,
             document: Document {
-                schema_version: 1,
+                schema_version: SCHEMA_VERSION,
                 trust: trust.name().to_owned(),
                 freshness: Freshness {
                     code: freshness.code(),
@@ -194,12 +361,13 @@ impl<'a> Report<'a> {
                 },
                 rehearsal: trust.is_sandbox(),
                 policy,
+                targets,
                 packages: Vec::new(),
+                summary: Summary::default(),
             },
             rows: Vec::new(),
             status: Status::Done,
-            verified: 0,
-            count: 0,
+            known: 0,
         })
     }
 
@@ -209,35 +377,64 @@ impl<'a> Report<'a> {
     /// stdout cannot be written.
     pub(super) fn add(&mut self, entry: Entry) -> Result<(), Error> {
         self.status = self.status.and(entry.status());
-        self.verified += usize::from(entry.verified);
-        self.count += 1;
+        self.known += usize::from(entry.known.is_some());
+        self.document.summary.count(&entry);
         match self.printer.format() {
             OutputFormat::Json => {
                 self.document.packages.push(entry);
                 Ok(())
             }
             OutputFormat::Human => {
-                self.rows.extend(entry.row());
+                self.rows.push(entry.row());
                 self.printer.result(&entry.lines())
             }
         }
     }
 
-    /// Says who signed what, and how many were verified.
+    /// Says what was found, who signed what, and how many were verified.
     ///
     /// # Errors
     /// stdout cannot be written.
     pub(super) fn end(self) -> Result<Status, Error> {
         if !self.rows.is_empty() {
-            self.printer.result(&format!(
-                "\n{}",
-                table(&["PACKAGE", "SIGNED BY", "AT", "FOR CHANNEL"], self.rows)
-            ))?;
+            self.printer
+                .result(&format!("\n{}", table(&HEADERS, self.rows)))?;
         }
-        self.printer
-            .result(&format!("\n{} of {} verified", self.verified, self.count))?;
+        let summary = self.document.summary.line(self.known);
+        self.printer.result(&format!("\n{summary}"))?;
         self.printer.json(&self.document)?;
         Ok(self.status)
+    }
+}
+
+const HEADERS: [&str; 5] = ["PACKAGE", "FINDING", "SIGNED BY", "AT", "FOR CHANNEL"];
+
+impl Summary {
+    fn count(&mut self, entry: &Entry) {
+        self.packages += 1;
+        self.verified += usize::from(entry.verified);
+        self.excused += usize::from(entry.excused);
+        *self.findings.entry(entry.finding).or_default() += 1;
+    }
+
+    /// `8 of 10 verified: 1 no_attestation, 1 other_channel; 5 by an earlier audit`.
+    fn line(&self, known: usize) -> String {
+        let mut line = format!("{} of {} verified", self.verified, self.packages);
+        let others = self.findings.iter();
+        let others = others.filter(|(finding, _)| **finding != Finding::Verified);
+        let others: Vec<String> = others
+            .map(|(finding, count)| format!("{count} {finding}"))
+            .collect();
+        if !others.is_empty() {
+            line.push_str(&format!(": {}", others.join(", ")));
+        }
+        if self.excused > 0 {
+            line.push_str(&format!("; {} excused", self.excused));
+        }
+        if known > 0 {
+            line.push_str(&format!("; {known} by an earlier audit"));
+        }
+        line
     }
 }
 
@@ -252,6 +449,7 @@ fn failures<'a>(verdict: &'a Verdict, margin: &'a str) -> impl Iterator<Item = S
 
 fn only_provenance() -> Failure {
     Failure {
+        finding: Finding::NoAttestation,
         code: "no_publish_attestation".to_owned(),
         message: "it is attested how the package was built, but not that anybody published it"
             .to_owned(),

@@ -6,10 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use cep27::{FileName, Subdir, TargetChannel};
+use cep27::{FileName, Sha256, Subdir, TargetChannel};
 use conda_attest::{Package, PackageFile};
 use conda_publish::{ChannelReader, ChannelUrl, Listed, Patience, RemoteChannel};
-use release_manifest::{DOCUMENT_LIMIT, Manifest, PackageKey};
+use release_manifest::{DOCUMENT_LIMIT, Manifest, PackageKey, Timestamp};
 
 use super::{
     Wanted,
@@ -31,6 +31,19 @@ pub(super) struct Subject {
     pub(super) expected: Option<Arc<str>>,
 }
 
+/// What is known of a package before anything is fetched.
+pub(super) struct Facts {
+    /// Its file name; none of a record of a channel that names no package.
+    pub(super) file: Option<FileName>,
+    pub(super) subdir: Option<Subdir>,
+    /// Its path or URL.
+    pub(super) path: String,
+    /// The hash that is recorded for it.
+    pub(super) sha256: Option<Sha256>,
+    /// Of when its channel says it is.
+    pub(super) claimed: Option<Timestamp>,
+}
+
 /// Where a package is.
 pub(super) enum Place {
     /// In a file.
@@ -48,16 +61,21 @@ pub(super) enum Source {
     /// In these files.
     Files(Vec<PathBuf>),
     /// In a channel's folder.
-    Folder(Arc<ChannelReader>, PackageKey),
+    Folder(Arc<ChannelReader>, Listed),
     /// In a channel on a server.
     Remote(Arc<RemoteChannel>, PackageKey),
     /// Nowhere, and why.
     Nowhere(Failure),
 }
 
-/// Whether a target is the URL of a channel.
+/// Whether a target is the URL of a channel, or of a package in one.
 pub(super) fn is_url(target: &str) -> bool {
     target.contains("://")
+}
+
+/// Whether a target is the URL of a whole channel.
+pub(super) fn is_channel_url(target: &str) -> bool {
+    is_url(target) && package_in(target).is_none()
 }
 
 /// Whether a target is a package's file.
@@ -135,16 +153,14 @@ fn of_folder(folder: &Path, wanted: &Wanted) -> Result<Vec<Subject>, Error> {
     let reader = Arc::new(ChannelReader::open(folder)?);
     let subject = |listed: Result<Listed, conda_publish::Error>| {
         let (package, attestations) = match listed {
-            Ok(Listed {
-                package, sha256, ..
-            }) => (
+            Ok(listed) => (
                 Place::File(Package {
-                    path: reader.path(&package),
-                    file: package.file.clone(),
-                    subdir: Some(package.subdir),
-                    sha256,
+                    path: reader.path(&listed.package),
+                    file: listed.package.file.clone(),
+                    subdir: Some(listed.package.subdir),
+                    sha256: listed.sha256,
                 }),
-                Source::Folder(reader.clone(), package),
+                Source::Folder(reader.clone(), listed),
             ),
             Err(error) => nowhere(folder.display().to_string(), &error),
         };
@@ -298,20 +314,43 @@ impl Wanted {
     }
 }
 
+impl Subject {
+    /// What is known of it before anything is fetched.
+    pub(super) fn facts(&self) -> Facts {
+        let (file, subdir, sha256) = match &self.package {
+            Place::File(package) => (Some(&package.file), package.subdir, package.sha256),
+            Place::Remote(
+                _,
+                Listed {
+                    package, sha256, ..
+                },
+            ) => (Some(&package.file), Some(package.subdir), *sha256),
+            Place::Nowhere(..) => (None, None, None),
+        };
+        let claimed = match (&self.package, &self.attestations) {
+            (Place::Remote(_, listed), _) | (_, Source::Folder(_, listed)) => listed.claimed,
+            _ => None,
+        };
+        Facts {
+            file: file.cloned(),
+            subdir,
+            path: self.package.path(),
+            sha256,
+            claimed,
+        }
+    }
+}
+
 impl Place {
-    /// What the report calls it: the file's name, and where it is.
-    pub(super) fn named(&self) -> (Option<FileName>, String) {
+    /// Where it is, for the report.
+    fn path(&self) -> String {
         match self {
-            Self::File(package) => (
-                Some(package.file.clone()),
-                package.path.display().to_string(),
-            ),
+            Self::File(package) => package.path.display().to_string(),
             Self::Remote(channel, listed) => {
                 let url = channel.package_url(&listed.package);
-                let url = url.unwrap_or_else(|_| format!("{}/{}", channel.url(), listed.package));
-                (Some(listed.package.file.clone()), url)
+                url.unwrap_or_else(|_| format!("{}/{}", channel.url(), listed.package))
             }
-            Self::Nowhere(place, _) => (None, place.clone()),
+            Self::Nowhere(place, _) => place.clone(),
         }
     }
 }
