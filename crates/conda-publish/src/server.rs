@@ -278,15 +278,15 @@ impl Server {
 }
 
 impl Answer {
-    /// Whether it is a page for people, which none of the protocols here answers with.
-    pub(crate) fn is_page(&self) -> bool {
-        self.body.trim_ascii_start().starts_with(b"<")
+    /// Whether it is a page for people, or no text at all: none of the protocols here answers so.
+    pub(crate) fn is_garbage(&self) -> bool {
+        self.body.trim_ascii_start().starts_with(b"<") || str::from_utf8(&self.body).is_err()
     }
 
     /// What the server says, as far as a person can read it.
     pub(crate) fn reason(&self) -> String {
         let said = std::str::from_utf8(&self.body).unwrap_or_default().trim();
-        if said.is_empty() || self.is_page() {
+        if said.is_empty() || self.is_garbage() {
             let meaning = self.status.canonical_reason();
             return meaning.unwrap_or("no reason given").to_owned();
         }

@@ -31,9 +31,7 @@ impl Elsewhere {
     /// Starts it on a random port of loopback.
     pub async fn start() -> Self {
         let seen = Arc::<Mutex<Vec<Seen>>>::default();
-        let router = Router::new()
-            .fallback(record)
-            .with_state(Arc::clone(&seen));
+        let router = Router::new().fallback(record).with_state(Arc::clone(&seen));
         let (listener, origin) = bind().await;
         Self {
             _listening: serve(listener, router, Arc::default()),
@@ -64,4 +62,3 @@ async fn record(State(seen): State<Arc<Mutex<Vec<Seen>>>>, request: Request) {
     };
     seen.lock().expect("no panic").push(arrived);
 }
-

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Write as _};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -10,9 +10,10 @@ use axum::extract::Request;
 use axum::response::Response;
 use futures::StreamExt as _;
 use http::header::{CONTENT_ENCODING, LOCATION, RETRY_AFTER};
+use tokio::sync::Notify;
 
 /// How a request fails, or is slow.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Fault {
     /// This status without a text.
     Status(u16),
@@ -26,6 +27,8 @@ pub enum Fault {
     LoseAnswer,
     /// The request waits this long before it is looked at.
     Delay(Duration),
+    /// The request waits until this is said before it is looked at.
+    Until(Arc<Notify>),
     /// A redirect to this URL.
     Redirect(String),
     /// No answer, for ever.
@@ -102,14 +105,18 @@ impl Faults {
             return Ok(answer(request).await);
         };
         let gone = || Err(io::Error::other("dropped on purpose"));
-        match fault {
+        match &fault {
             Fault::Drop => return gone(),
             Fault::LoseAnswer => {
                 drop(answer(request).await);
                 return gone();
             }
             Fault::Delay(delay) => {
-                tokio::time::sleep(delay).await;
+                tokio::time::sleep(*delay).await;
+                return Ok(answer(request).await);
+            }
+            Fault::Until(said) => {
+                said.notified().await;
                 return Ok(answer(request).await);
             }
             Fault::Hang => return std::future::pending().await,
@@ -130,23 +137,23 @@ impl Faults {
                 .status(307)
                 .header(LOCATION, to)
                 .body(Body::empty()),
-            Fault::Drip => response.body(Body::from_stream(futures::stream::unfold(
-                (),
-                |()| async {
+            Fault::Drip => {
+                response.body(Body::from_stream(futures::stream::unfold((), |()| async {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                     Some((Ok::<_, io::Error>(Bytes::from_static(b" ")), ()))
-                },
-            ))),
-            Fault::Endless => response.body(Body::from_stream(futures::stream::repeat_with(
-                || Ok::<_, io::Error>(Bytes::from_static(&[b'x'; 65536])),
-            ))),
+                })))
+            }
+            Fault::Endless => {
+                response.body(Body::from_stream(futures::stream::repeat_with(|| {
+                    Ok::<_, io::Error>(Bytes::from_static(&[b'x'; 65536]))
+                })))
+            }
             Fault::Bomb => response
                 .header(CONTENT_ENCODING, "zstd")
                 .body(Body::from(bomb())),
-            Fault::Drop
-            | Fault::LoseAnswer
-            | Fault::Delay(_)
-            | Fault::Hang => unreachable!("done above"),
+            Fault::Drop | Fault::LoseAnswer | Fault::Delay(_) | Fault::Until(_) | Fault::Hang => {
+                unreachable!("done above")
+            }
         };
         Ok(response.expect("a valid answer"))
     }

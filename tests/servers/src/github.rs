@@ -16,9 +16,9 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use sigstore_trust_root::TrustedRoot;
 
+use crate::Faults;
 use crate::attestation;
 use crate::listen::{Listening, bind, serve};
-use crate::Faults;
 
 /// What the server has, and whom it trusts.
 #[derive(Debug, Clone, Default)]
@@ -104,7 +104,11 @@ impl GithubServer {
     /// The digests of what attestations were stored, in order.
     pub fn stored(&self) -> Vec<Sha256> {
         let state = self.shared.state();
-        state.attestations.iter().map(|(digest, _)| *digest).collect()
+        state
+            .attestations
+            .iter()
+            .map(|(digest, _)| *digest)
+            .collect()
     }
 }
 
@@ -122,7 +126,9 @@ impl Shared {
     fn check(&self, headers: &HeaderMap, owner: &str, repo: &str) -> Result<bool, Refusal> {
         let text = |name: &str| {
             let value = headers.get(name);
-            value.and_then(|value| value.to_str().ok()).unwrap_or_default()
+            value
+                .and_then(|value| value.to_str().ok())
+                .unwrap_or_default()
         };
         for (name, expected) in [
             (ACCEPT.as_str(), "application/vnd.github+json"),
@@ -189,10 +195,16 @@ async fn list(
     headers: HeaderMap,
 ) -> Result<Json<Value>, Refusal> {
     shared.check(&headers, &owner, &repo)?;
-    let digest = digest.strip_prefix("sha256:").and_then(|it| it.parse().ok());
+    let digest = digest
+        .strip_prefix("sha256:")
+        .and_then(|it| it.parse().ok());
     let digest: Sha256 = digest.ok_or_else(|| shared.complain("no digest".to_owned()))?;
     let state = shared.state();
-    let of_it = state.attestations.iter().rev().filter(|(of, _)| *of == digest);
+    let of_it = state
+        .attestations
+        .iter()
+        .rev()
+        .filter(|(of, _)| *of == digest);
     let listed: Vec<_> = of_it
         .map(|(_, bundle)| match shared.options.hides_bundles {
             true => json!({ "bundle": null, "bundle_url": "https://example.invalid/" }),
@@ -213,8 +225,7 @@ async fn nowhere(State(shared): State<Arc<Shared>>, uri: http::Uri) -> Refusal {
 fn judge(root: &TrustedRoot, bundle: &Value) -> Result<Sha256, String> {
     let text = bundle.to_string();
     let statement = attestation::statement(&text)?;
-    let statement: Value =
-        serde_json::from_slice(&statement).map_err(|error| error.to_string())?;
+    let statement: Value = serde_json::from_slice(&statement).map_err(|error| error.to_string())?;
     let digest = statement["subject"][0]["digest"]["sha256"].as_str();
     let digest = digest.and_then(|digest| digest.parse().ok());
     let digest = digest.ok_or("the subject has no sha256")?;

@@ -277,11 +277,11 @@ impl Channel for PrefixChannel {
                 .await?;
         }
         let result = match answer.status {
-            status if status.is_success() && !answer.is_page() => PublishResult::Uploaded,
+            status if status.is_success() && !answer.is_garbage() => PublishResult::Uploaded,
             status if status.is_success() => {
                 return Err(self.server.unexpected(
                     &upload.package.to_string(),
-                    "a web page; a proxy or a sign-in page may be in between",
+                    "expected a short text, found a web page or none; a proxy or a sign-in page may be in between",
                 ));
             }
             StatusCode::CONFLICT => self.already_there(upload, &answer).await?,

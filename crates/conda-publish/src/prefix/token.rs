@@ -180,7 +180,7 @@ impl Tokens {
         let is_token = !token.is_empty()
             && token.len() <= TOKEN_LIMIT
             && token.bytes().all(|byte| byte.is_ascii_graphic())
-            && !answer.is_page();
+            && !answer.is_garbage();
         match is_token {
             true => {
                 tracing::info!(server = self.server.name(), "minted a publishing token");

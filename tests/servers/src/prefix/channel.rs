@@ -57,9 +57,9 @@ impl Stored {
         attestation: Option<String>,
     ) -> Result<Self, String> {
         // Packages are told apart by the ends of their names.
-        let named = bytes.path().with_file_name(file.as_str());
-        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-        let named = folder.path().join(named.file_name().unwrap_or_default());
+        let beside = bytes.path().parent().unwrap_or(Path::new("."));
+        let folder = tempfile::tempdir_in(beside).map_err(|error| error.to_string())?;
+        let named = folder.path().join(file.as_str());
         fs_err::hard_link(bytes.path(), &named).map_err(|error| error.to_string())?;
         let index: IndexJson = rattler_package_streaming::seek::read_package_file(&named)
             .map_err(|error| format!("{file} is not a package: {error}"))?;
@@ -113,7 +113,9 @@ impl Packages {
 
     pub(super) fn names(&self) -> Vec<String> {
         let names = self.by_name.keys();
-        names.map(|(subdir, file)| format!("{subdir}/{file}")).collect()
+        names
+            .map(|(subdir, file)| format!("{subdir}/{file}"))
+            .collect()
     }
 
     pub(super) fn stop_indexing(&mut self) {

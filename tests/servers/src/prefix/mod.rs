@@ -138,9 +138,10 @@ impl PrefixServer {
     /// If it can't.
     pub async fn start(options: PrefixOptions) -> Self {
         let (listener, origin) = bind().await;
-        let root = options.trusted_root.as_ref().map(|path| {
-            TrustedRoot::from_file(path).expect("a trusted root")
-        });
+        let root = options
+            .trusted_root
+            .as_ref()
+            .map(|path| TrustedRoot::from_file(path).expect("a trusted root"));
         let channel = match options.channel.as_str() {
             "" => "my-channel".to_owned(),
             name => name.to_owned(),

@@ -115,7 +115,11 @@ async fn package(shared: &Shared, mut field: Field<'_>) -> Result<Received, Refu
     for (what, found, expected) in [
         ("name of the first part", field.name(), "file"),
         ("file name of the package", field.file_name(), &name),
-        ("content type of the package", Some(kind), "application/octet-stream"),
+        (
+            "content type of the package",
+            Some(kind),
+            "application/octet-stream",
+        ),
     ] {
         if found != Some(expected) {
             let found = format!("the {what} is {found:?}, not {expected:?}");
@@ -222,7 +226,9 @@ pub(super) fn hash(bytes: &[u8]) -> Sha256 {
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
     let value = headers.get(name);
-    value.and_then(|value| value.to_str().ok()).unwrap_or_default()
+    value
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
 }
 
 fn failed(error: std::io::Error) -> Refusal {
