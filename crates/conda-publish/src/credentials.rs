@@ -8,6 +8,7 @@ use rattler_networking::Authentication;
 use url::Url;
 
 use crate::Error;
+use crate::server::Answer;
 use crate::settings::Settings;
 
 /// Where identity tokens come from: the CI system that this runs in.
@@ -35,6 +36,16 @@ impl Secret {
     /// The secret itself, for a request's body.
     pub(crate) fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// An answer without the secret, should the server repeat it.
+    pub(crate) fn removed_from(&self, mut answer: Answer) -> Answer {
+        let secret = self.0.as_bytes();
+        if !secret.is_empty() && answer.body.windows(secret.len()).any(|part| part == secret) {
+            let said = String::from_utf8_lossy(&answer.body);
+            answer.body = said.replace(&self.0, "…").into_bytes();
+        }
+        answer
     }
 
     /// A header's value, marked so that nothing logs it: `scheme` and the secret.

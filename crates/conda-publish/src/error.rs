@@ -306,6 +306,15 @@ pub enum Error {
         forms: String,
     },
 
+    /// A store of attestations was named in a form that is not known.
+    #[error("cannot tell what kind of attestation store \"{found}\" is: expected one of {forms}")]
+    Store {
+        /// What was named.
+        found: String,
+        /// The forms there are.
+        forms: String,
+    },
+
     /// A channel's URL has something in it that must not end up in logs and attestations.
     #[error("the channel's URL must not have {found} in it")]
     LocationSecret {
@@ -442,6 +451,7 @@ impl Error {
             Self::RattlerConfig { .. } => "rattler_config",
             Self::Credentials { .. } => "credentials",
             Self::Location { .. } => "location_unknown",
+            Self::Store { .. } => "store_unknown",
             Self::LocationSecret { .. } => "location_secret",
             Self::Refused { .. } => "refused",
             Self::NotSent { .. } => "not_sent",

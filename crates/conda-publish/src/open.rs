@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use release_manifest::Mode;
 
+use crate::prefix::PrefixChannel;
 use crate::{
     Channel, ChannelLocation, ChannelUrl, Error, FileChannel, Kind, Patience, TokenSource,
 };
@@ -52,6 +53,9 @@ pub async fn open(
             }
             Ok(Box::new(FileChannel::open(path, Kind::Target(Mode::Live))?))
         }
+        ChannelLocation::Prefix { server, channel } => Ok(Box::new(
+            PrefixChannel::open(server, channel, options).await?,
+        )),
         other => Err(Error::Unsupported {
             channel: other.to_string(),
             reason: "cannot be published to by this version",

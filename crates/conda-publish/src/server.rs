@@ -87,10 +87,10 @@ impl Server {
     /// Makes a request for `what`, again if it fails in passing, and gives the answer, whatever its status.
     ///
     /// Only for what is harmless to do twice.
-    pub(crate) async fn ask(
+    pub(crate) async fn ask<R: Future<Output = Result<RequestBuilder, Error>>>(
         &self,
         what: &str,
-        mut request: impl AsyncFnMut() -> Result<RequestBuilder, Error>,
+        mut request: impl FnMut() -> R,
     ) -> Result<Answer, Error> {
         let mut retries = Retries::new(&self.patience);
         loop {
@@ -108,12 +108,12 @@ impl Server {
     ///
     /// `request` makes a request whose body has the source's bytes in it, for each attempt anew; it passes the watch
     /// on to [`Source::bytes`].
-    pub(crate) async fn send(
+    pub(crate) async fn send<R: Future<Output = Result<RequestBuilder, Error>>>(
         &self,
         upload: &Upload,
         source: &Source,
         reporter: &dyn Reporter,
-        mut request: impl AsyncFnMut(Watch) -> Result<RequestBuilder, Error>,
+        mut request: impl FnMut(Watch) -> R,
     ) -> Result<Answer, Error> {
         let what = upload.package.to_string();
         let mut retries = Retries::new(&self.patience);
@@ -278,11 +278,15 @@ impl Server {
 }
 
 impl Answer {
+    /// Whether it is a page for people, or no text at all: none of the protocols here answers so.
+    pub(crate) fn is_garbage(&self) -> bool {
+        self.body.trim_ascii_start().starts_with(b"<") || str::from_utf8(&self.body).is_err()
+    }
+
     /// What the server says, as far as a person can read it.
     pub(crate) fn reason(&self) -> String {
         let said = std::str::from_utf8(&self.body).unwrap_or_default().trim();
-        let is_page = said.starts_with('<');
-        if said.is_empty() || is_page {
+        if said.is_empty() || self.is_garbage() {
             let meaning = self.status.canonical_reason();
             return meaning.unwrap_or("no reason given").to_owned();
         }

@@ -38,7 +38,7 @@ impl ChannelUrl {
     }
 
     /// The URL of something in the channel, by the parts of its path. Each stays one part, whatever is in it.
-    pub(super) fn join<'a>(&self, parts: impl IntoIterator<Item = &'a str>) -> Url {
+    pub(crate) fn join<'a>(&self, parts: impl IntoIterator<Item = &'a str>) -> Url {
         join(&self.url, parts)
     }
 
@@ -61,7 +61,7 @@ impl ChannelUrl {
 }
 
 /// The URL of something in a folder, by the parts of its path.
-pub(super) fn join<'a>(folder: &Url, parts: impl IntoIterator<Item = &'a str>) -> Url {
+pub(crate) fn join<'a>(folder: &Url, parts: impl IntoIterator<Item = &'a str>) -> Url {
     let mut url = folder.clone();
     // A URL with a host, as all of these are, has a path.
     if let Ok(mut path) = url.path_segments_mut() {

@@ -1,0 +1,203 @@
+//! GitHub's attestation store.
+
+use channel_servers::github::{GithubOptions, GithubServer};
+use channel_servers::{Elsewhere, Fault};
+use conda_attest::PackageFile;
+use conda_publish::{AttestationStore, Bundle, Error, StoreLocation, Upload, open_store};
+
+use crate::support::{Fixture, hash, hasty, in_child, is_child, told, upload};
+
+const TOKEN: &str = "ghs_write_0123456789";
+const READ_TOKEN: &str = "ghs_read_0123456789";
+
+/// A server for the repository `acme/pkgs`, and an attested package.
+struct Started {
+    fixture: Fixture,
+    server: GithubServer,
+    upload: Upload,
+}
+
+impl Started {
+    async fn new(hides_bundles: bool) -> Self {
+        let fixture = Fixture::start().await;
+        let server = GithubServer::start(GithubOptions {
+            repository: "acme/pkgs".to_owned(),
+            tokens: [(TOKEN.to_owned(), true), (READ_TOKEN.to_owned(), false)].into(),
+            trusted_root: fixture.sandbox.trusted_root(),
+            hides_bundles,
+        });
+        Self {
+            server: server.await,
+            upload: fixture.attested("greet").await,
+            fixture,
+        }
+    }
+
+    /// Runs a test again where the variables of a job lead to the server.
+    async fn run(&self, test: &str, variable: &str, token: &str, expected: &str) {
+        self.run_with(test, variable, token, expected, &self.upload.bundles[0])
+            .await;
+    }
+
+    async fn run_with(
+        &self,
+        test: &str,
+        variable: &str,
+        token: &str,
+        expected: &str,
+        bundle: &Bundle,
+    ) {
+        let variables = [
+            ("GITHUB_API_URL", self.server.url()),
+            (variable, token),
+            ("EXPECTED", expected),
+            ("SOURCE", self.upload.source.to_str().unwrap()),
+            ("BUNDLE", bundle.path.to_str().unwrap()),
+        ];
+        is_child(test, &variables).await;
+    }
+}
+
+/// What the job was given: a package with its bundle, and what a person is to read.
+fn given() -> (Upload, String) {
+    let variable = |name: &str| std::env::var(name).unwrap();
+    let path = std::path::PathBuf::from(variable("BUNDLE"));
+    let sha256 = hash(&path);
+    let bundle = Bundle { path, sha256 };
+    let package = PackageFile::read(variable("SOURCE")).unwrap();
+    (upload(package, vec![bundle]), variable("EXPECTED"))
+}
+
+async fn store(location: &str) -> Box<dyn AttestationStore> {
+    let location: StoreLocation = location.parse().unwrap();
+    open_store(&location, &hasty()).await.unwrap()
+}
+
+async fn put(store: &dyn AttestationStore, upload: &Upload) -> Result<(), Error> {
+    let (package, sha256) = (&upload.package, upload.sha256);
+    store.put(package, sha256, &upload.bundles[0]).await
+}
+
+#[tokio::test]
+async fn an_attestation_is_stored_once_and_found_by_digest() {
+    let test = "github::an_attestation_is_stored_once_and_found_by_digest";
+    if in_child() {
+        let store = store("github://acme/pkgs").await;
+        store.preflight().await.unwrap();
+        let (upload, _) = given();
+        put(&*store, &upload).await.unwrap();
+        put(&*store, &upload).await.unwrap();
+        return;
+    }
+    for variable in ["GITHUB_TOKEN", "GH_TOKEN"] {
+        let started = Started::new(false).await;
+        started.run(test, variable, TOKEN, "").await;
+        assert_eq!(started.server.stored(), [started.upload.sha256]);
+        assert_eq!(started.server.complaints(), [""; 0]);
+    }
+    // Where it can't be told whether it is there, it is rather there twice than not at all.
+    let started = Started::new(true).await;
+    started.run(test, "GITHUB_TOKEN", TOKEN, "").await;
+    assert_eq!(started.server.stored(), [started.upload.sha256; 2]);
+}
+
+#[tokio::test]
+async fn failures_in_passing_are_overcome() {
+    let test = "github::failures_in_passing_are_overcome";
+    if in_child() {
+        let (upload, _) = given();
+        put(&*store("github://acme/pkgs").await, &upload)
+            .await
+            .unwrap();
+        return;
+    }
+    let started = Started::new(false).await;
+    let faults = [Fault::Status(503), Fault::RetryAfter(429, 0), Fault::Drop];
+    started
+        .server
+        .faults()
+        .next("/repos/acme/pkgs/attestations", faults);
+    started.run(test, "GITHUB_TOKEN", TOKEN, "").await;
+    assert_eq!(started.server.stored(), [started.upload.sha256]);
+}
+
+#[tokio::test]
+async fn every_refusal_says_what_to_do() {
+    let test = "github::every_refusal_says_what_to_do";
+    if in_child() {
+        let (upload, expected) = given();
+        let error = put(&*store("github://acme/pkgs").await, &upload).await;
+        let told = told(&error.unwrap_err());
+        assert!(told.contains(&expected), "{expected}: {told}");
+        assert!(!told.contains("ghs_"), "{told}");
+        return;
+    }
+    let started = Started::new(false).await;
+    for (token, expected) in [
+        ("ghs_unknown", "the job's own, `${{ github.token }}`"),
+        (READ_TOKEN, "`permissions: attestations: write`"),
+        (" ", "expected a token in `GITHUB_TOKEN` or `GH_TOKEN`"),
+    ] {
+        started.run(test, "GITHUB_TOKEN", token, expected).await;
+    }
+    // Another sandbox signed this one.
+    let stranger = Fixture::start().await.attested("greet").await;
+    let expected = "GitHub found the attestation wrong";
+    let bundle = &stranger.bundles[0];
+    started
+        .run_with(test, "GITHUB_TOKEN", TOKEN, expected, bundle)
+        .await;
+    let text = format!("the token {TOKEN} is odd").into_bytes();
+    let path = "/repos/acme/pkgs/attestations";
+    for (fault, expected) in [
+        (Fault::Answer(404, Vec::new()), "that the token may see it"),
+        (Fault::Answer(400, text), "the token … is odd"),
+        (Fault::Answer(200, Vec::new()), "expected HTTP status 201"),
+    ] {
+        started.server.faults().always(path, fault);
+        started.run(test, "GITHUB_TOKEN", TOKEN, expected).await;
+    }
+    started.server.faults().clear();
+    let elsewhere = Elsewhere::start().await;
+    let redirect = Fault::Redirect(elsewhere.url().to_owned());
+    started.server.faults().always(path, redirect);
+    let expected = "nothing is sent there";
+    started.run(test, "GITHUB_TOKEN", TOKEN, expected).await;
+    assert_eq!(elsewhere.seen(), []);
+    assert!(started.server.stored().is_empty());
+    assert_eq!(started.server.complaints(), [""; 0]);
+    drop(started.fixture);
+}
+
+#[tokio::test]
+async fn a_repository_that_is_not_there_is_known_before_anything_is_published() {
+    let test = "github::a_repository_that_is_not_there_is_known_before_anything_is_published";
+    if in_child() {
+        let error = store("github://acme/other").await.preflight().await;
+        let told = told(&error.unwrap_err());
+        assert!(told.contains("the repository acme/other"), "{told}");
+        assert!(
+            told.contains("check the names of owner and repository"),
+            "{told}"
+        );
+        return;
+    }
+    Started::new(false)
+        .await
+        .run(test, "GH_TOKEN", TOKEN, "")
+        .await;
+}
+
+#[tokio::test]
+async fn a_token_never_goes_over_plain_http_to_another_machine() {
+    let test = "github::a_token_never_goes_over_plain_http_to_another_machine";
+    let variables = [
+        ("GITHUB_API_URL", "http://api.github.com"),
+        ("GITHUB_TOKEN", TOKEN),
+    ];
+    if is_child(test, &variables).await {
+        let location = "github://acme/pkgs".parse().unwrap();
+        let error = open_store(&location, &hasty()).await.err().unwrap();
+        assert!(error.to_string().contains("is not https"), "{error}");
+    }
+}
