@@ -120,7 +120,7 @@ pub struct Publish {
     pub channel_type: Option<String>,
     /// How many uploads run at the same time.
     pub concurrency: Option<NonZeroUsize>,
-    /// Attestation stores beside the channel.
+    /// Attestation stores beside the channel: a folder, or `github://<owner>/<repository>`.
     pub stores: Vec<String>,
     /// Publishes the release manifest too.
     pub manifest: bool,
@@ -208,7 +208,6 @@ impl Config {
         let has_runner = build.platforms.iter().any(|it| it.runner.is_some());
         let keys = [
             ("build.platforms.runner", has_runner),
-            ("publish.stores", !publish.stores.is_empty()),
             ("publish.manifest", publish.manifest),
         ];
         keys.into_iter().find(|(_, is_set)| *is_set).map(|it| it.0)
@@ -356,7 +355,6 @@ mod tests {
                 "build.platforms = [{ target = \"linux-64\", runner = \"x\" }]",
                 "build.platforms.runner",
             ),
-            ("publish.stores = [\"a\"]", "publish.stores"),
             ("publish.manifest = true", "publish.manifest"),
         ] {
             match load(text).unwrap_err() {

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use clap::Args;
 use conda_attest::{Evidence, Policy, Purpose, Trust, TrustOptions};
-use conda_publish::{Channel, ChannelLocation, Keeps, Present, TokenSource};
+use conda_publish::{
+    AttestationStore, Channel, ChannelLocation, Keeps, Patience, Present, StoreLocation,
+    TokenSource,
+};
 use release_manifest::{PackageKey, Progress};
 
 use crate::{
@@ -93,6 +96,7 @@ impl<'a> Live<'a> {
         publishing: &PublishingArgs,
     ) -> Result<(), Error> {
         let channel = target.open(None).await?;
+        stores(workspace).await?;
         let is_minted =
             matches!(target.location(), ChannelLocation::Prefix { .. }) && CiIdentity::is_there();
         if !is_minted {
@@ -116,10 +120,15 @@ impl<'a> Live<'a> {
         let identity: Arc<dyn TokenSource> = Arc::new(CiIdentity);
         let channel = self.target.open(Some(identity)).await?;
         let channel = channel.as_ref();
-        channel
-            .preflight()
-            .await
-            .map_err(|error| Error::Preflight(vec![error.into()]))?;
+        let asked = channel.preflight().await.map_err(Error::from);
+        let stores = stores(self.attester.workspace).await;
+        let stores = match (asked, stores) {
+            (Ok(()), Ok(stores)) => stores,
+            (asked, stores) => {
+                let errors = [asked.err(), stores.err()];
+                return Err(Error::Preflight(errors.into_iter().flatten().collect()));
+            }
+        };
         let keeps = keeps_attestations(
             channel,
             self.attester.workspace,
@@ -131,6 +140,7 @@ impl<'a> Live<'a> {
             concurrency: workspace.config().publish.concurrency,
             force: self.publishing.force,
             without_attestation: !keeps,
+            stores,
             keep_going,
         };
         let placed = pipeline::publish_to(release, channel, &options, printer).await?;
@@ -262,7 +272,23 @@ impl<'a> Attester<'a> {
     }
 }
 
-/// Whether the channel takes the attestations of this release. One that does not is published to only by who says so.
+/// The stores that attestations go to besides the channel, each of which answered that it can be used.
+async fn stores(workspace: &Workspace) -> Result<Vec<Box<dyn AttestationStore>>, Error> {
+    let mut stores = Vec::new();
+    for name in &workspace.config().publish.stores {
+        let location = match name.parse()? {
+            StoreLocation::Folder(path) => StoreLocation::Folder(workspace.root().join(path)),
+            location => location,
+        };
+        let store = conda_publish::open_store(&location, &Patience::default()).await?;
+        store.preflight().await?;
+        stores.push(store);
+    }
+    Ok(stores)
+}
+
+/// Whether the channel takes the attestations of this release. One that does not is published to only where a store
+/// takes them, or by who says so.
 fn keeps_attestations(
     channel: &dyn Channel,
     workspace: &Workspace,
@@ -272,6 +298,7 @@ fn keeps_attestations(
     let needed = 1 + usize::from(workspace.config().sign.provenance);
     match channel.attestations() {
         _ if publishing.without_attestation => Ok(false),
+        Keeps::Nothing if !workspace.config().publish.stores.is_empty() => Ok(false),
         Keeps::Nothing => Err(Error::KeepsNoAttestations(target.name().to_owned())),
         Keeps::Native { most } if most < needed => Err(Error::KeepsTooFew {
             channel: target.name().to_owned(),

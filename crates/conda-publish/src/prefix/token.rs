@@ -161,7 +161,7 @@ impl Tokens {
         };
         let audience = OidcExchangeOptions::prefix_dev(&self.url).audience;
         let identity = identity.identity_token(&audience).await;
-        let Some(identity) = identity.map_err(|error| with_causes(&error))? else {
+        let Some(identity) = identity.map_err(|error| with_causes(error.as_ref()))? else {
             return Ok(None);
         };
         let identity = Secret::new(identity);

@@ -134,7 +134,10 @@ struct Ci(Arc<Sandbox>);
 
 #[async_trait]
 impl TokenSource for Ci {
-    async fn identity_token(&self, audience: &str) -> Result<Option<String>, Error> {
+    async fn identity_token(
+        &self,
+        audience: &str,
+    ) -> Result<Option<String>, Box<dyn std::error::Error + Send + Sync>> {
         Ok(Some(self.0.token(audience).unwrap()))
     }
 }

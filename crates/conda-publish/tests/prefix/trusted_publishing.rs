@@ -14,7 +14,10 @@ struct Always(&'static str);
 
 #[async_trait]
 impl TokenSource for Always {
-    async fn identity_token(&self, _: &str) -> Result<Option<String>, Error> {
+    async fn identity_token(
+        &self,
+        _: &str,
+    ) -> Result<Option<String>, Box<dyn std::error::Error + Send + Sync>> {
         Ok(Some(self.0.to_owned()))
     }
 }
@@ -24,10 +27,13 @@ struct Broken;
 
 #[async_trait]
 impl TokenSource for Broken {
-    async fn identity_token(&self, audience: &str) -> Result<Option<String>, Error> {
+    async fn identity_token(
+        &self,
+        audience: &str,
+    ) -> Result<Option<String>, Box<dyn std::error::Error + Send + Sync>> {
         // Tokens are for the server itself, not for prefix.dev.
         assert_eq!(audience, "127.0.0.1");
-        Err(Error::Stopped)
+        Err(Error::Stopped.into())
     }
 }
 
@@ -36,7 +42,10 @@ struct Nobody;
 
 #[async_trait]
 impl TokenSource for Nobody {
-    async fn identity_token(&self, _: &str) -> Result<Option<String>, Error> {
+    async fn identity_token(
+        &self,
+        _: &str,
+    ) -> Result<Option<String>, Box<dyn std::error::Error + Send + Sync>> {
         Ok(None)
     }
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use conda_publish::{Bundle, Channel, FileChannel, Present, Upload};
+use conda_publish::{AttestationStore, Bundle, Channel, FileChannel, Present, Upload};
 use release_manifest::{
     Event, PackageError, PackageKey, Phase, Progress, PublishResult, Published,
 };
@@ -36,6 +36,8 @@ pub(crate) struct PublishOptions {
     pub(crate) force: bool,
     /// Whether packages go without their attestations.
     pub(crate) without_attestation: bool,
+    /// Where attestations go besides.
+    pub(crate) stores: Vec<Box<dyn AttestationStore>>,
     /// After a failure, what does not need the failed package is published.
     pub(crate) keep_going: bool,
 }
@@ -64,10 +66,12 @@ pub(crate) async fn publish(
         return Ok(());
     }
     channel.retain(&kept)?;
-    let items = items(release, &keys, false);
+    let items = items(release, &keys);
     // One after the other: a folder is written no faster by many.
     let uploading = Uploading {
         channel,
+        without_attestation: false,
+        stores: &[],
         concurrency: NonZeroUsize::MIN,
         deadline: DEADLINE,
     };
@@ -95,10 +99,12 @@ pub(crate) async fn publish_to(
         return Ok(Vec::new());
     }
     let there = channel.lookup(&keys.iter().cloned().collect()).await?;
-    let items = items(release, &keys, options.without_attestation);
+    let items = items(release, &keys);
     let (items, fates) = without_conflicts(items, &there, options.force, printer);
     let uploading = Uploading {
         channel,
+        without_attestation: options.without_attestation,
+        stores: &options.stores,
         concurrency: options.concurrency.unwrap_or(CONCURRENCY),
         deadline: DEADLINE,
     };
@@ -157,13 +163,10 @@ pub(crate) fn without_conflicts(
 }
 
 /// The packages as they are uploaded, each after those that it runs with.
-fn items(release: &Release, keys: &[PackageKey], without_attestation: bool) -> Vec<Item> {
+fn items(release: &Release, keys: &[PackageKey]) -> Vec<Item> {
     let runs_with = |key| release.plan().package(key).map(|it| it.runs_with.clone());
     let item = |key| {
-        let mut upload = upload(release, key)?;
-        if without_attestation {
-            upload.bundles.clear();
-        }
+        let upload = upload(release, key)?;
         let mut after: BTreeSet<PackageKey> = runs_with(key)?.into_iter().collect();
         after.remove(key);
         Some(Item { upload, after })

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use conda_publish::{Channel, Error, Placed, Reporter, Upload};
+use conda_publish::{AttestationStore, Channel, Error, Placed, Reporter, Upload};
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use release_manifest::PackageKey;
 use tokio::time::Instant;
@@ -43,6 +43,10 @@ pub(crate) enum Fate {
 pub(crate) struct Uploading<'a> {
     /// Where to.
     pub(crate) channel: &'a dyn Channel,
+    /// Whether the channel has no place for attestations.
+    pub(crate) without_attestation: bool,
+    /// Where attestations go besides, before the packages do.
+    pub(crate) stores: &'a [Box<dyn AttestationStore>],
     /// How many at the same time at most.
     pub(crate) concurrency: NonZeroUsize,
     /// How long all of it may take.
@@ -108,7 +112,7 @@ impl Uploading<'_> {
         let name = package.to_string();
         sending.activity.begin("Publishing", &name);
         let started = Instant::now();
-        let result = self.channel.put(&upload, sending).await;
+        let result = self.store_and_put(&upload, sending).await;
         sending.activity.end(&name);
         sending.ended(&upload);
         let fate = match result {
@@ -124,6 +128,27 @@ impl Uploading<'_> {
             }
         };
         (package, fate)
+    }
+
+    /// Attestations first: a package that somebody finds has them.
+    async fn store_and_put(
+        &self,
+        upload: &Upload,
+        reporter: &dyn Reporter,
+    ) -> Result<Placed, Error> {
+        for store in self.stores {
+            for bundle in &upload.bundles {
+                store.put(&upload.package, upload.sha256, bundle).await?;
+            }
+        }
+        if !self.without_attestation {
+            return self.channel.put(upload, reporter).await;
+        }
+        let alone = Upload {
+            bundles: Vec::new(),
+            ..upload.clone()
+        };
+        self.channel.put(&alone, reporter).await
     }
 }
 
@@ -278,6 +303,8 @@ mod tests {
         let printer = Printer::new(OutputFormat::Human, ColorChoice::Never, Verbosity::Quiet);
         let uploading = Uploading {
             channel,
+            without_attestation: false,
+            stores: &[],
             concurrency: NonZeroUsize::new(4).unwrap(),
             deadline: Duration::from_secs(1),
         };
