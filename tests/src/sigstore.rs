@@ -24,6 +24,7 @@ static TURN: Mutex<()> = Mutex::new(());
 pub struct Sigstore {
     child: Child,
     exports: BTreeMap<String, String>,
+    python: PathBuf,
     _folder: TempDir,
     _turn: MutexGuard<'static, ()>,
 }
@@ -45,7 +46,7 @@ impl Sigstore {
             return None;
         }
         let folder = TempDir::with_prefix("sigstore-").unwrap();
-        let mut child = Command::new(python)
+        let mut child = Command::new(&python)
             .arg(root.join("tests/foreign/real_sigstore.py"))
             .arg(folder.path().join("state"))
             .arg("--bin")
@@ -74,6 +75,7 @@ impl Sigstore {
         Some(Self {
             child,
             exports,
+            python,
             _folder: folder,
             _turn: turn,
         })
@@ -90,6 +92,16 @@ impl Sigstore {
     /// What `--trust` takes.
     pub fn trust_config(&self) -> &str {
         &self.exports["SIGSTORE_TRUST_CONFIG"]
+    }
+
+    /// Where its trusted root is.
+    pub fn trusted_root(&self) -> PathBuf {
+        Path::new(self.trust_config()).with_file_name("trusted_root.json")
+    }
+
+    /// Other people's Python programs, as `.ci/run` installs them beside it.
+    pub fn python(&self) -> &Path {
+        &self.python
     }
 
     /// Who vouches for the identity.

@@ -284,23 +284,3 @@ fn a_workspace_outside_git_is_released_too() {
     let source = workspace.manifest().source;
     assert_eq!((source.commit, source.repository), (None, None));
 }
-
-#[test]
-fn a_live_release_is_not_available_and_says_so_before_anything_starts() {
-    let workspace = Workspace::with_one_package();
-    for args in [
-        &["release", "-x"][..],
-        &["release", "--execute", "--to", "https://prefix.dev/acme"],
-        &["plan", "-x"],
-        &["build", "-x"],
-        &["sign", "-x"],
-        &["publish", "-x"],
-    ] {
-        workspace
-            .run(args)
-            .ends(3)
-            .says("--execute` is not available for")
-            .says("leave --execute out for a rehearsal");
-    }
-    assert!(!workspace.path("target").exists());
-}
