@@ -16,6 +16,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod archive;
+mod artifactory;
 mod blocking;
 mod channel;
 mod credentials;
@@ -24,8 +25,10 @@ mod error;
 mod file;
 #[cfg(test)]
 mod fixture;
+mod form;
 mod location;
 mod open;
+mod quetz;
 mod reader;
 mod remote;
 mod repodata;
@@ -34,6 +37,7 @@ mod server;
 mod settings;
 mod sidecar;
 mod source;
+mod there;
 
 pub use channel::{Bundle, Channel, Keeps, Placed, Present, Reporter, Upload};
 pub use credentials::TokenSource;

@@ -1,10 +1,14 @@
 //! From a channel's location to the channel.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use release_manifest::Mode;
+use url::Url;
 
+use crate::artifactory::Artifactory;
+use crate::quetz::Quetz;
 use crate::{
     Channel, ChannelLocation, ChannelUrl, Error, FileChannel, Kind, Patience, TokenSource,
 };
@@ -18,6 +22,10 @@ pub struct OpenOptions {
     pub force: bool,
     /// The URL at which clients read the channel, where it is another than the one that is published to.
     pub read_at: Option<ChannelUrl>,
+    /// The URL of the server's API, where it is another than the public one: for anaconda.org and Cloudsmith.
+    pub api_url: Option<Url>,
+    /// A file of credentials in rattler's format, which is looked into before its own stores.
+    pub auth_file: Option<PathBuf>,
     /// The identity of the CI system, for trusted publishing.
     pub identity: Option<Arc<dyn TokenSource>>,
 }
@@ -28,6 +36,8 @@ impl fmt::Debug for OpenOptions {
             .field("patience", &self.patience)
             .field("force", &self.force)
             .field("read_at", &self.read_at)
+            .field("api_url", &self.api_url.as_ref().map(Url::as_str))
+            .field("auth_file", &self.auth_file)
             .field("identity", &self.identity.is_some())
             .finish()
     }
@@ -52,6 +62,12 @@ pub async fn open(
             }
             Ok(Box::new(FileChannel::open(path, Kind::Target(Mode::Live))?))
         }
+        ChannelLocation::Quetz { server, channel } => Ok(Box::new(
+            Quetz::open(location, server, channel, options).await?,
+        )),
+        ChannelLocation::Artifactory { server, channel } => Ok(Box::new(
+            Artifactory::open(location, server, channel, options).await?,
+        )),
         other => Err(Error::Unsupported {
             channel: other.to_string(),
             reason: "cannot be published to by this version",

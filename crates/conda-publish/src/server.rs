@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
+use http::HeaderMap;
 use http::header::LOCATION;
 use rattler_networking::proxy;
 use reqwest::{RequestBuilder, Response, StatusCode, redirect};
+use serde::de::DeserializeOwned;
 use url::Url;
 
 use crate::error::{cause, with_causes};
@@ -33,6 +35,7 @@ pub(crate) struct Server {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
 }
 
@@ -87,10 +90,10 @@ impl Server {
     /// Makes a request for `what`, again if it fails in passing, and gives the answer, whatever its status.
     ///
     /// Only for what is harmless to do twice.
-    pub(crate) async fn ask(
+    pub(crate) async fn ask<R: Future<Output = Result<RequestBuilder, Error>>>(
         &self,
         what: &str,
-        mut request: impl AsyncFnMut() -> Result<RequestBuilder, Error>,
+        mut request: impl FnMut() -> R,
     ) -> Result<Answer, Error> {
         let mut retries = Retries::new(&self.patience);
         loop {
@@ -108,12 +111,12 @@ impl Server {
     ///
     /// `request` makes a request whose body has the source's bytes in it, for each attempt anew; it passes the watch
     /// on to [`Source::bytes`].
-    pub(crate) async fn send(
+    pub(crate) async fn send<R: Future<Output = Result<RequestBuilder, Error>>>(
         &self,
         upload: &Upload,
         source: &Source,
         reporter: &dyn Reporter,
-        mut request: impl AsyncFnMut(Watch) -> Result<RequestBuilder, Error>,
+        mut request: impl FnMut(Watch) -> R,
     ) -> Result<Answer, Error> {
         let what = upload.package.to_string();
         let mut retries = Retries::new(&self.patience);
@@ -151,6 +154,16 @@ impl Server {
             reason: answer.reason(),
             help,
         }
+    }
+
+    /// What an answer says as JSON.
+    pub(crate) fn json<T: DeserializeOwned>(
+        &self,
+        what: &str,
+        answer: &Answer,
+    ) -> Result<T, Error> {
+        serde_json::from_slice(&answer.body)
+            .map_err(|error| self.unexpected(what, error.to_string()))
     }
 
     /// The error for an answer that the protocol doesn't have.
@@ -206,13 +219,19 @@ impl Server {
             Err(error) => return Ok(Err(Passing::of(error))),
         };
         let status = response.status();
+        let headers = response.headers().clone();
         if status.is_redirection() {
             return Err(self.redirected(&response));
         }
         if is_transient(status) {
-            let retry_after = retry_after(response.headers());
+            let retry_after = retry_after(&headers);
             let reason = match self.read(response).await {
-                Ok(body) => Answer { status, body }.reason(),
+                Ok(body) => Answer {
+                    status,
+                    headers,
+                    body,
+                }
+                .reason(),
                 Err(_) => String::new(),
             };
             return Ok(Err(Passing {
@@ -222,10 +241,15 @@ impl Server {
             }));
         }
         match self.read(response).await {
-            Ok(body) => Ok(Ok(Answer { status, body })),
+            Ok(body) => Ok(Ok(Answer {
+                status,
+                headers,
+                body,
+            })),
             // What was done is done: the answer's text is only for people.
             Err(Unread::TooLong) if !status.is_success() => Ok(Ok(Answer {
                 status,
+                headers,
                 body: Vec::new(),
             })),
             Err(Unread::TooLong) => {
@@ -278,11 +302,15 @@ impl Server {
 }
 
 impl Answer {
+    /// Whether it is a page for people, which none of the protocols here answers with.
+    pub(crate) fn is_page(&self) -> bool {
+        self.body.trim_ascii_start().starts_with(b"<")
+    }
+
     /// What the server says, as far as a person can read it.
     pub(crate) fn reason(&self) -> String {
         let said = std::str::from_utf8(&self.body).unwrap_or_default().trim();
-        let is_page = said.starts_with('<');
-        if said.is_empty() || is_page {
+        if said.is_empty() || self.is_page() {
             let meaning = self.status.canonical_reason();
             return meaning.unwrap_or("no reason given").to_owned();
         }

@@ -1,15 +1,25 @@
 //! What rattler's own files say of the way to channels.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use rattler_config::{
     CommonConfig, ConfigBase, ConfigLayer, ConfigLocation, NoExtension,
     locations::{shared_system_config_path, shared_user_config_paths},
 };
-use rattler_networking::AuthenticationStorage;
-use rattler_networking::authentication_storage::backends::file::FileStorage;
+use rattler_networking::authentication_storage::StorageBackend as _;
+use rattler_networking::authentication_storage::backends::{
+    file::FileStorage, memory::MemoryStorage,
+};
+use rattler_networking::{Authentication, AuthenticationStorage};
+use url::Url;
 
 use crate::Error;
+use crate::blocking::blocking;
+use crate::credentials::Secret;
 
 /// The settings that hold for every rattler-based tool on this machine.
+#[derive(Clone)]
 pub(crate) struct Settings {
     /// Mirrors and proxies.
     pub(crate) config: CommonConfig,
@@ -40,10 +50,56 @@ impl Settings {
             &config.authentication_override_file,
         ) {
             let file = FileStorage::from_path(file.clone()).map_err(unreadable)?;
-            credentials.backends.insert(0, std::sync::Arc::new(file));
+            credentials.backends.insert(0, Arc::new(file));
         }
         Ok(Self {
             config,
+            credentials,
+        })
+    }
+
+    /// The same, with credentials that are looked for in this file first.
+    pub(crate) async fn read_with(auth_file: Option<PathBuf>) -> Result<Self, Error> {
+        blocking(move || {
+            let mut settings = Self::read()?;
+            if let Some(path) = auth_file {
+                let file = FileStorage::from_path(path).map_err(unreadable)?;
+                settings.credentials.backends.insert(0, Arc::new(file));
+            }
+            Ok(settings)
+        })
+        .await
+    }
+
+    /// Uses these credentials for the host of `url`, before any that are stored.
+    pub(crate) fn prefer(
+        &mut self,
+        url: &Url,
+        authentication: &Authentication,
+    ) -> Result<(), Error> {
+        let memory = MemoryStorage::new();
+        let host = url.host_str().unwrap_or_default();
+        memory.store(host, authentication).map_err(unreadable)?;
+        self.credentials.backends.insert(0, Arc::new(memory));
+        Ok(())
+    }
+
+    /// The same, but this token is what there is for exactly the host of this URL.
+    pub(crate) fn with_bearer(&self, url: &Url, token: &Secret) -> Result<Self, Error> {
+        let only = MemoryStorage::new();
+        only.store(
+            url.host_str().unwrap_or_default(),
+            &Authentication::BearerToken(token.expose().to_owned()),
+        )
+        .map_err(unreadable)?;
+        // Not a clone: it would remember what the others had for this host.
+        let mut credentials = AuthenticationStorage::empty();
+        credentials.add_backend(Arc::new(only));
+        credentials
+            .backends
+            .extend(self.credentials.backends.iter().cloned());
+        Ok(Self {
+            config: self.config.clone(),
             credentials,
         })
     }

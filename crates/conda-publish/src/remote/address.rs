@@ -38,7 +38,7 @@ impl ChannelUrl {
     }
 
     /// The URL of something in the channel, by the parts of its path. Each stays one part, whatever is in it.
-    pub(super) fn join<'a>(&self, parts: impl IntoIterator<Item = &'a str>) -> Url {
+    pub(crate) fn join<'a>(&self, parts: impl IntoIterator<Item = &'a str>) -> Url {
         join(&self.url, parts)
     }
 
@@ -61,7 +61,7 @@ impl ChannelUrl {
 }
 
 /// The URL of something in a folder, by the parts of its path.
-pub(super) fn join<'a>(folder: &Url, parts: impl IntoIterator<Item = &'a str>) -> Url {
+pub(crate) fn join<'a>(folder: &Url, parts: impl IntoIterator<Item = &'a str>) -> Url {
     let mut url = folder.clone();
     // A URL with a host, as all of these are, has a path.
     if let Ok(mut path) = url.path_segments_mut() {
@@ -75,7 +75,7 @@ pub(super) fn join<'a>(folder: &Url, parts: impl IntoIterator<Item = &'a str>) -
 /// Only https, so that nothing can be read or changed on the way; http within this machine, which a channel
 /// elsewhere must not lead to either. Credentials in the URL would be sent to a host that somebody else chose. The
 /// error says what the URL is instead.
-pub(super) fn check_step(url: &Url, from_loopback: bool) -> Result<(), &'static str> {
+pub(crate) fn check_step(url: &Url, from_loopback: bool) -> Result<(), &'static str> {
     let has_credentials = !url.username().is_empty() || url.password().is_some();
     match url.scheme() {
         _ if has_credentials => Err("has credentials in it"),

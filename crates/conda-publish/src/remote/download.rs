@@ -33,6 +33,28 @@ impl Download {
     }
 }
 
+/// The hash of what is fetched, which is kept nowhere.
+#[derive(Default)]
+pub(super) struct Hashing(sha2::Sha256);
+
+impl Hashing {
+    pub(super) fn finish(self) -> Sha256 {
+        Sha256::from_bytes(self.0.finalize().into())
+    }
+}
+
+impl Sink for Hashing {
+    fn restart(&mut self) -> Result<(), Error> {
+        self.0 = sha2::Sha256::new();
+        Ok(())
+    }
+
+    fn take(&mut self, chunk: &[u8]) -> Result<(), Error> {
+        self.0.update(chunk);
+        Ok(())
+    }
+}
+
 /// A temporary file that only its owner can read.
 pub(super) struct Spool {
     file: NamedTempFile,

@@ -9,23 +9,23 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use cep27::Subdir;
+use cep27::{Sha256, Subdir};
 use futures::{StreamExt as _, TryStreamExt as _};
 use release_manifest::PackageKey;
 use url::Url;
 
 pub use address::ChannelUrl;
-pub(crate) use address::is_loopback;
+pub(crate) use address::{check_step, is_loopback, join};
 pub use client::Patience;
 pub use download::Download;
 
 use self::client::{Client, Found};
-use self::download::Spool;
-use crate::Error;
+use self::download::{Hashing, Spool};
 use crate::blocking::blocking;
 use crate::repodata::{Listed, REPODATA, REPODATA_LIMIT, Record, Repodata};
 use crate::settings::Settings;
 use crate::sidecar::{self, SIDECAR_LIMIT, Sidecar};
+use crate::{Error, Present};
 
 /// A package's size, in bytes, where the repodata doesn't tell one: what no package has reached.
 const PACKAGE_LIMIT: u64 = 16 * 1024 * 1024 * 1024;
@@ -75,33 +75,76 @@ impl RemoteChannel {
         patience: Patience,
         settings: Settings,
     ) -> Result<Self, Error> {
-        let client = Client::new(&url, patience, settings)?;
-        let wanted: Vec<Subdir> = Subdir::ALL
+        let wanted: BTreeSet<Subdir> = Subdir::ALL
             .iter()
             .copied()
             .filter(|subdir| subdirs.is_none_or(|wanted| wanted.contains(subdir)))
             .collect();
-        let found: Vec<Option<(Subdir, RemoteSubdir)>> = futures::stream::iter(wanted)
-            .map(|subdir| RemoteSubdir::read(&client, &url, subdir))
-            .buffered(CONCURRENT_SUBDIRS)
-            .try_collect()
-            .await?;
-        let found: BTreeMap<_, _> = found.into_iter().flatten().collect();
+        let channel = Self::found(url, &wanted, patience, settings).await?;
         let missing = match subdirs {
-            None => (!found.contains_key(&Subdir::NOARCH)).then_some(Subdir::NOARCH),
-            Some(wanted) => wanted.iter().copied().find(|it| !found.contains_key(it)),
+            None => (!channel.has(Subdir::NOARCH)).then_some(Subdir::NOARCH),
+            Some(wanted) => wanted.iter().copied().find(|it| !channel.has(*it)),
         };
         if let Some(missing) = missing {
             return Err(Error::Repodata {
-                at: url.join([missing.as_str(), REPODATA]).to_string(),
+                at: channel.url.join([missing.as_str(), REPODATA]).to_string(),
                 reason: "it is not there".to_owned(),
             });
         }
+        Ok(channel)
+    }
+
+    /// Reads the repodata of those of these subdirs that have one; that there is a channel is for the caller to know.
+    pub(crate) async fn found(
+        url: ChannelUrl,
+        subdirs: &BTreeSet<Subdir>,
+        patience: Patience,
+        settings: Settings,
+    ) -> Result<Self, Error> {
+        let client = Client::new(&url, patience, settings)?;
+        let found: Vec<Option<(Subdir, RemoteSubdir)>> =
+            futures::stream::iter(subdirs.iter().copied())
+                .map(|subdir| RemoteSubdir::read(&client, &url, subdir))
+                .buffered(CONCURRENT_SUBDIRS)
+                .try_collect()
+                .await?;
         Ok(Self {
             v0_sidecars: url.is_prefix(),
             url,
             client,
-            subdirs: found,
+            subdirs: found.into_iter().flatten().collect(),
+        })
+    }
+
+    /// Whether the repodata of this subdir was read.
+    pub(crate) fn has(&self, subdir: Subdir) -> bool {
+        self.subdirs.contains_key(&subdir)
+    }
+
+    /// What the repodata has under a name.
+    pub(crate) fn present(&self, package: &PackageKey) -> Result<Option<Present>, Error> {
+        let Ok((_, record)) = self.record(package) else {
+            return Ok(None);
+        };
+        let sha256 = record.sha256.as_deref().map(str::parse).transpose();
+        let sha256 = sha256.map_err(|error: cep27::NameError| Error::Repodata {
+            at: self.url.join([package.subdir.as_str(), REPODATA]).into(),
+            reason: format!("the sha256 of {package}: {error}"),
+        })?;
+        Ok(Some(Present { sha256 }))
+    }
+
+    /// The hash of the bytes under a package's name, whether it is listed or not; `None` where there are none.
+    pub(crate) async fn hash(&self, package: &PackageKey) -> Result<Option<Sha256>, Error> {
+        let url = match self.subdirs.get(&package.subdir) {
+            Some(subdir) => join(&subdir.packages, [package.file.as_str()]),
+            None => (self.url).join([package.subdir.as_str(), package.file.as_str()]),
+        };
+        let mut hashing = Hashing::default();
+        let found = self.client.get(&url, PACKAGE_LIMIT, &mut hashing).await?;
+        Ok(match found {
+            Found::Taken => Some(hashing.finish()),
+            Found::Nothing => None,
         })
     }
 
