@@ -15,10 +15,12 @@
 //! conda clients do. [`ChannelLocation`] names every kind of channel that the command line knows.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod anaconda;
 mod archive;
 mod artifactory;
 mod blocking;
 mod channel;
+mod cloudsmith;
 mod credentials;
 mod disk;
 mod error;

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use release_manifest::Mode;
 use url::Url;
 
+use crate::anaconda::AnacondaOrg;
 use crate::artifactory::Artifactory;
+use crate::cloudsmith::Cloudsmith;
 use crate::quetz::Quetz;
 use crate::{
     Channel, ChannelLocation, ChannelUrl, Error, FileChannel, Kind, Patience, TokenSource,
@@ -67,6 +69,12 @@ pub async fn open(
         )),
         ChannelLocation::Artifactory { server, channel } => Ok(Box::new(
             Artifactory::open(location, server, channel, options).await?,
+        )),
+        ChannelLocation::AnacondaOrg { owner, label } => Ok(Box::new(
+            AnacondaOrg::open(location, owner, label, options).await?,
+        )),
+        ChannelLocation::Cloudsmith { owner, repository } => Ok(Box::new(
+            Cloudsmith::open(location, owner, repository, options).await?,
         )),
         other => Err(Error::Unsupported {
             channel: other.to_string(),
