@@ -133,8 +133,10 @@ impl Channel for Quetz {
     }
 
     async fn preflight(&self) -> Result<(), Error> {
-        self.ask("the API key", ["api", "me"]).await?;
-        self.there.preflight(self.exists()).await
+        // Who may see the members may publish: owners and maintainers.
+        let what = format!("to publish to the channel {}", self.channel);
+        let members = ["api", "channels", &self.channel, "members"];
+        self.there.preflight(self.ask(&what, members)).await
     }
 
     async fn lookup(
