@@ -281,6 +281,7 @@ impl AnacondaOrg {
             true => Err(self.server.refused(
                 &what,
                 &Answer {
+                    status: StatusCode::CONFLICT,
                     body: format!("it is there, but under {}", labels.join(", ")).into_bytes(),
                     ..answer
                 },

@@ -109,8 +109,11 @@ async fn what_fails_in_passing_is_done_again_and_published_once() {
     for (number, fault) in faults.into_iter().enumerate() {
         let name = format!("noarch/foo{number}-1-0.conda");
         let upload = package::upload(folder.path(), &name, name.as_bytes());
-        // Looking first, then making.
-        for step in ["/package", "/release", "/stage", "/commit"] {
+        for step in ["/package", "/release"] {
+            // One looks, and one makes.
+            server.faults().every(step, 2, fault.clone());
+        }
+        for step in ["/stage", "/commit"] {
             server.faults().next(step, [fault.clone(), fault.clone()]);
         }
         server.storage_faults().next("/", [fault]);

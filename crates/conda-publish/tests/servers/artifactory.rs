@@ -175,8 +175,8 @@ async fn nothing_goes_where_a_server_leads_to() {
 async fn answers_that_are_none_are_told_from_good_ones() {
     let (server, folder) = (server().await, tempfile::tempdir().unwrap());
     let mut options = bearer(folder.path());
-    options.patience.answer = Duration::from_millis(300);
-    options.patience.idle = Duration::from_millis(300);
+    options.patience.answer = Duration::from_secs(1);
+    options.patience.idle = Duration::from_secs(1);
     options.patience.retries = 1;
     let channel = channel(&server, &options).await;
     let upload = package::upload(folder.path(), "noarch/foo-1-0.conda", b"one");

@@ -5,7 +5,6 @@ mod anaconda;
 mod artifactory;
 mod child;
 mod cloudsmith;
-
 mod package;
 mod quetz;
 mod slow;
