@@ -56,12 +56,26 @@ async fn a_package_is_announced_stored_and_committed() {
     assert_eq!(placed.url, format!("{}/{}", server.channel(), one.package));
     channel.put(&two, &()).await.unwrap();
     let requests = server.shelf().requests()[before..].to_vec();
-    let steps: Vec<_> = requests.iter().filter_map(|it| it.rsplit_once("/acme")).map(|it| it.0).collect();
+    let steps: Vec<_> = requests
+        .iter()
+        .filter_map(|it| it.rsplit_once("/acme"))
+        .map(|it| it.0)
+        .collect();
     assert_eq!(
         steps,
         [
-            "GET /package", "POST /package", "GET /release", "POST /release", "POST /stage", "POST /commit",
-            "GET /package", "PATCH /package", "GET /release", "PATCH /release", "POST /stage", "POST /commit",
+            "GET /package",
+            "POST /package",
+            "GET /release",
+            "POST /release",
+            "POST /stage",
+            "POST /commit",
+            "GET /package",
+            "PATCH /package",
+            "GET /release",
+            "PATCH /release",
+            "POST /stage",
+            "POST /commit",
         ]
     );
     let present = channel.lookup(&packages).await.unwrap();
@@ -105,7 +119,12 @@ async fn what_fails_in_passing_is_done_again_and_published_once() {
     let server = AnacondaOrg::start(SECRET).await;
     let folder = tempfile::tempdir().unwrap();
     let channel = channel(&given(&server, folder.path(), SECRET)).await;
-    let faults = [Fault::Status(503), Fault::RetryAfter(429, 0), Fault::Drop, Fault::LoseAnswer];
+    let faults = [
+        Fault::Status(503),
+        Fault::RetryAfter(429, 0),
+        Fault::Drop,
+        Fault::LoseAnswer,
+    ];
     for (number, fault) in faults.into_iter().enumerate() {
         let name = format!("noarch/foo{number}-1-0.conda");
         let upload = package::upload(folder.path(), &name, name.as_bytes());
@@ -130,17 +149,29 @@ async fn every_refusal_says_what_to_do() {
     let server = AnacondaOrg::start(SECRET).await;
     let folder = tempfile::tempdir().unwrap();
     let wrong = channel(&given(&server, folder.path(), "ended")).await;
-    expect_error(wrong.preflight().await, "refused", "The token is not valid", "ended");
+    expect_error(
+        wrong.preflight().await,
+        "refused",
+        "The token is not valid",
+        "ended",
+    );
     let options = given(&server, folder.path(), SECRET);
     let location = "https://anaconda.org/nobody".parse().unwrap();
     let nobody = open(&location, &options).await.unwrap();
-    expect_error(nobody.preflight().await, "refused", "the channel nobody", SECRET);
+    expect_error(
+        nobody.preflight().await,
+        "refused",
+        "the channel nobody",
+        SECRET,
+    );
     let channel = channel(&options).await;
     let upload = package::upload(folder.path(), "noarch/foo-1-0.conda", b"one");
     for step in ["/package", "/release", "/stage", "/commit"] {
         for status in [400, 401, 402, 403, 413, 422] {
             server.faults().clear();
-            server.faults().next(step, [Fault::Answer(status, b"so it is".to_vec())]);
+            server
+                .faults()
+                .next(step, [Fault::Answer(status, b"so it is".to_vec())]);
             let says = format!("so it is (HTTP status {status})");
             expect_error(channel.put(&upload, &()).await, "refused", &says, SECRET);
         }
@@ -150,8 +181,13 @@ async fn every_refusal_says_what_to_do() {
         let says = format!("(HTTP status {status})");
         expect_error(channel.put(&upload, &()).await, "refused", &says, SECRET);
     }
-    server.faults().next("/stage", [Fault::Answer(200, b"<html>".to_vec())]);
-    assert_eq!(channel.put(&upload, &()).await.unwrap_err().code(), "answer_invalid");
+    server
+        .faults()
+        .next("/stage", [Fault::Answer(200, b"<html>".to_vec())]);
+    assert_eq!(
+        channel.put(&upload, &()).await.unwrap_err().code(),
+        "answer_invalid"
+    );
     assert_eq!(server.shelf().package("noarch/foo-1-0.conda"), None);
 }
 
@@ -181,8 +217,15 @@ async fn files_go_to_a_storage_over_https_or_on_this_machine_and_without_the_tok
     }
     assert_eq!(elsewhere.seen().len(), 1);
     for path in ["/package", "/stage"] {
-        server.faults().next(path, [Fault::Redirect(elsewhere.url().to_owned())]);
-        expect_error(channel.put(&upload, &()).await, "redirected", "leads to", SECRET);
+        server
+            .faults()
+            .next(path, [Fault::Redirect(elsewhere.url().to_owned())]);
+        expect_error(
+            channel.put(&upload, &()).await,
+            "redirected",
+            "leads to",
+            SECRET,
+        );
     }
     assert_eq!(elsewhere.seen().len(), 1);
 }

@@ -69,7 +69,12 @@ async fn what_fails_in_passing_is_done_again_and_published_once() {
     let server = Cloudsmith::start(SECRET).await;
     let folder = tempfile::tempdir().unwrap();
     let channel = channel(&given(&server, folder.path(), SECRET)).await;
-    let faults = [Fault::Status(503), Fault::RetryAfter(429, 0), Fault::Drop, Fault::LoseAnswer];
+    let faults = [
+        Fault::Status(503),
+        Fault::RetryAfter(429, 0),
+        Fault::Drop,
+        Fault::LoseAnswer,
+    ];
     for (number, fault) in faults.into_iter().enumerate() {
         let name = format!("noarch/foo{number}-1-0.conda");
         let upload = package::upload(folder.path(), &name, name.as_bytes());
@@ -99,12 +104,21 @@ async fn what_another_published_meanwhile_is_told_by_its_hash() {
     let bytes = std::fs::read(&one.source).unwrap();
     server.shelf().publish(name, bytes);
     // Not seen when it is looked for first.
-    let not_there = || server.faults().next("/conda/acme/pkgs/noarch/foo", [Fault::Status(404)]);
+    let not_there = || {
+        server
+            .faults()
+            .next("/conda/acme/pkgs/noarch/foo", [Fault::Status(404)])
+    };
     not_there();
     let placed = channel.put(&one, &()).await.unwrap();
     assert_eq!(placed.result, PublishResult::Identical);
     not_there();
-    expect_error(channel.put(&other, &()).await, "conflict", "foo-1-0.conda", SECRET);
+    expect_error(
+        channel.put(&other, &()).await,
+        "conflict",
+        "foo-1-0.conda",
+        SECRET,
+    );
     assert_eq!(server.shelf().complaints(), [""; 0]);
 }
 
@@ -113,17 +127,29 @@ async fn every_refusal_says_what_to_do() {
     let server = Cloudsmith::start(SECRET).await;
     let folder = tempfile::tempdir().unwrap();
     let wrong = channel(&given(&server, folder.path(), "ended")).await;
-    expect_error(wrong.preflight().await, "refused", "Invalid token.", "ended");
+    expect_error(
+        wrong.preflight().await,
+        "refused",
+        "Invalid token.",
+        "ended",
+    );
     let mut options = given(&server, folder.path(), SECRET);
     let location = "cloudsmith://acme/none".parse().unwrap();
     let none = open(&location, &options).await.unwrap();
-    expect_error(none.preflight().await, "refused", "the repository acme/none", SECRET);
+    expect_error(
+        none.preflight().await,
+        "refused",
+        "the repository acme/none",
+        SECRET,
+    );
     let there = channel(&options).await;
     let upload = package::upload(folder.path(), "noarch/foo-1-0.conda", b"one");
     for step in [FILES, CREATE, STATUS] {
         for status in [400, 401, 402, 403, 404, 422] {
             server.faults().clear();
-            server.faults().next(step, [Fault::Answer(status, b"so it is".to_vec())]);
+            server
+                .faults()
+                .next(step, [Fault::Answer(status, b"so it is".to_vec())]);
             let says = format!("so it is (HTTP status {status})");
             expect_error(there.put(&upload, &()).await, "refused", &says, SECRET);
         }
