@@ -129,9 +129,9 @@ async fn every_refusal_says_what_to_do_and_no_more_is_asked() {
 #[tokio::test]
 async fn wrong_credentials_and_repositories_are_known_before() {
     let (server, folder) = (server().await, tempfile::tempdir().unwrap());
-    let wrong = options(folder.path(), r#"{"BearerToken":"ended"}"#);
+    let wrong = options(folder.path(), r#"{"BearerToken":"worn-out"}"#);
     let refused = channel(&server, &wrong).await.preflight().await;
-    expect_error(refused, "refused", "Bad credentials", "ended");
+    expect_error(refused, "refused", "Bad credentials", "worn-out");
     let right = bearer(folder.path());
     let none = channel_at(&server.url("none"), &right).await;
     expect_error(

@@ -107,7 +107,7 @@ async fn what_another_published_meanwhile_is_told_by_its_hash() {
     let not_there = || {
         server
             .faults()
-            .next("/conda/acme/pkgs/noarch/foo", [Fault::Status(404)])
+            .next("/t/s3cret/conda/acme/pkgs/noarch/foo", [Fault::Status(404)])
     };
     not_there();
     let placed = channel.put(&one, &()).await.unwrap();
@@ -126,12 +126,12 @@ async fn what_another_published_meanwhile_is_told_by_its_hash() {
 async fn every_refusal_says_what_to_do() {
     let server = Cloudsmith::start(SECRET).await;
     let folder = tempfile::tempdir().unwrap();
-    let wrong = channel(&given(&server, folder.path(), "ended")).await;
+    let wrong = channel(&given(&server, folder.path(), "worn-out")).await;
     expect_error(
         wrong.preflight().await,
         "refused",
         "Invalid token.",
-        "ended",
+        "worn-out",
     );
     let mut options = given(&server, folder.path(), SECRET);
     let location = "cloudsmith://acme/none".parse().unwrap();
