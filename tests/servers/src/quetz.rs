@@ -20,7 +20,7 @@ pub const CHANNEL: &str = "acme";
 /// How long it may take to start, with five other things on the machine.
 const START: Duration = Duration::from_secs(120);
 
-/// Without the comments, what its deployment needs; dummy users are those of `--dev`.
+/// What its deployment needs; the dummy users are those of `--dev`.
 const CONFIGURATION: &str = r#"
 [github]
 client_id = "none"
@@ -80,6 +80,8 @@ impl Quetz {
             .arg("--copy-conf")
             .arg(&configuration)
             .arg("--dev")
+            // It logs into the folder that it is started in.
+            .current_dir(folder.path())
             .output()
             .expect("it runs");
         assert!(create.status.success(), "{create:?}");
@@ -96,6 +98,7 @@ impl Quetz {
             .arg("start")
             .arg(&deployment)
             .args(["--host", "127.0.0.1", "--port", &port.to_string()])
+            .current_dir(folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log.into_file())
