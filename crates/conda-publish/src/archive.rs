@@ -3,11 +3,13 @@
 use std::path::Path;
 
 use cep27::Format;
-use rattler_conda_types::package::{CondaArchiveType, IndexJson, PackageFile};
-use rattler_package_streaming::seek;
+use rattler_conda_types::package::{AboutJson, CondaArchiveType, IndexJson, PackageFile};
+use rattler_package_streaming::{ExtractError, seek};
 use release_manifest::PackageKey;
+use serde_json::Value;
 
-use crate::{Error, disk};
+use crate::blocking::blocking;
+use crate::{Error, Upload, disk};
 
 /// Checks that a file can be indexed, and as nothing else than this package.
 ///
@@ -19,11 +21,7 @@ pub(crate) fn check(file: &Path, shown: &Path, package: &PackageKey) -> Result<(
         path: shown.to_owned(),
         reason,
     };
-    let kind = match package.file.format() {
-        Format::Conda => CondaArchiveType::Conda,
-        Format::TarBz2 => CondaArchiveType::TarBz2,
-    };
-    let index = index_json(file, kind)?.map_err(refused)?;
+    let index = index_json(file, kind(package))?.map_err(refused)?;
     let subdir = index.subdir.as_deref().unwrap_or("no subdir");
     for (field, expected, found) in [
         ("name", package.file.name(), index.name.as_source()),
@@ -39,6 +37,45 @@ pub(crate) fn check(file: &Path, shown: &Path, package: &PackageKey) -> Result<(
         }
     }
     Ok(())
+}
+
+/// [`check`]s the file of an upload.
+pub(crate) async fn check_upload(upload: &Upload) -> Result<(), Error> {
+    let (source, package) = (upload.source.clone(), upload.package.clone());
+    blocking(move || check(&source, &source, &package)).await
+}
+
+/// Reads `info/about.json` from the archive of a package; the empty object where it has none.
+pub(crate) fn about_json(
+    file: &Path,
+    package: &PackageKey,
+) -> Result<serde_json::Map<String, Value>, Error> {
+    let reader = disk::open_existing(file)?;
+    let path = AboutJson::package_path();
+    let read = match seek::read_package_file_content(&reader, kind(package), path) {
+        Ok(content) => AboutJson::from_slice(&content)
+            .map_err(|error| error.to_string())
+            .and_then(|about| serde_json::to_value(about).map_err(|error| error.to_string())),
+        Err(ExtractError::MissingComponent) => return Ok(serde_json::Map::new()),
+        Err(error) => Err(error.to_string()),
+    };
+    match read {
+        Ok(Value::Object(about)) => Ok(about),
+        Ok(_) => Ok(serde_json::Map::new()),
+        Err(reason) => Err(Error::Archive {
+            package: Box::new(package.clone()),
+            path: file.to_owned(),
+            reason: format!("its info/about.json cannot be read: {reason}"),
+        }),
+    }
+}
+
+/// The kind of archive that a package is by its name.
+pub(crate) fn kind(package: &PackageKey) -> CondaArchiveType {
+    match package.file.format() {
+        Format::Conda => CondaArchiveType::Conda,
+        Format::TarBz2 => CondaArchiveType::TarBz2,
+    }
 }
 
 /// Reads `info/index.json` from an archive; the inner error is the archive's fault.

@@ -489,6 +489,12 @@ impl Error {
                 "give the credentials for that host as rattler-based tools read them: with `RATTLER_AUTH_FILE`, or once with `pixi auth login`",
             ),
             Self::Refused { help, .. } => Some(help),
+            Self::TooManyAttestations { most: 0, .. } => Some(
+                "name an attestation store beside the channel, or publish with --without-attestation",
+            ),
+            Self::NoCredentials { .. } => Some(
+                "give a key in the environment variable that the message names, or store one for that host as rattler-based tools read it",
+            ),
             Self::Redirected { .. } => {
                 Some("name the channel by the URL that the server itself has")
             }

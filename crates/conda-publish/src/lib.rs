@@ -15,18 +15,23 @@
 //! conda clients do. [`ChannelLocation`] names every kind of channel that the command line knows.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod anaconda;
 mod archive;
+mod artifactory;
 mod blocking;
 mod channel;
+mod cloudsmith;
 mod credentials;
 mod disk;
 mod error;
 mod file;
 #[cfg(test)]
 mod fixture;
+mod form;
 mod location;
 mod open;
 mod prefix;
+mod quetz;
 mod reader;
 mod remote;
 mod repodata;
@@ -36,6 +41,7 @@ mod settings;
 mod sidecar;
 mod source;
 mod store;
+mod there;
 
 pub use channel::{Bundle, Channel, Keeps, Placed, Present, Reporter, Upload};
 pub use credentials::TokenSource;

@@ -1,11 +1,17 @@
 //! From a channel's location to the channel.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use release_manifest::Mode;
+use url::Url;
 
+use crate::anaconda::AnacondaOrg;
+use crate::artifactory::Artifactory;
+use crate::cloudsmith::Cloudsmith;
 use crate::prefix::PrefixChannel;
+use crate::quetz::Quetz;
 use crate::{
     Channel, ChannelLocation, ChannelUrl, Error, FileChannel, Kind, Patience, TokenSource,
 };
@@ -19,6 +25,10 @@ pub struct OpenOptions {
     pub force: bool,
     /// The URL at which clients read the channel, where it is another than the one that is published to.
     pub read_at: Option<ChannelUrl>,
+    /// The URL of the server's API, where it is another than the public one: for anaconda.org and Cloudsmith.
+    pub api_url: Option<Url>,
+    /// A file of credentials in rattler's format, which is looked into before its own stores.
+    pub auth_file: Option<PathBuf>,
     /// The identity of the CI system, for trusted publishing.
     pub identity: Option<Arc<dyn TokenSource>>,
 }
@@ -29,6 +39,8 @@ impl fmt::Debug for OpenOptions {
             .field("patience", &self.patience)
             .field("force", &self.force)
             .field("read_at", &self.read_at)
+            .field("api_url", &self.api_url.as_ref().map(Url::as_str))
+            .field("auth_file", &self.auth_file)
             .field("identity", &self.identity.is_some())
             .finish()
     }
@@ -55,6 +67,18 @@ pub async fn open(
         }
         ChannelLocation::Prefix { server, channel } => Ok(Box::new(
             PrefixChannel::open(server, channel, options).await?,
+        )),
+        ChannelLocation::Quetz { server, channel } => Ok(Box::new(
+            Quetz::open(location, server, channel, options).await?,
+        )),
+        ChannelLocation::Artifactory { server, channel } => Ok(Box::new(
+            Artifactory::open(location, server, channel, options).await?,
+        )),
+        ChannelLocation::AnacondaOrg { owner, label } => Ok(Box::new(
+            AnacondaOrg::open(location, owner, label, options).await?,
+        )),
+        ChannelLocation::Cloudsmith { owner, repository } => Ok(Box::new(
+            Cloudsmith::open(location, owner, repository, options).await?,
         )),
         other => Err(Error::Unsupported {
             channel: other.to_string(),

@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
+use http::HeaderMap;
 use http::header::LOCATION;
 use rattler_networking::proxy;
 use reqwest::{RequestBuilder, Response, StatusCode, redirect};
+use serde::de::DeserializeOwned;
 use url::Url;
 
 use crate::error::{cause, with_causes};
@@ -33,6 +35,7 @@ pub(crate) struct Server {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
 }
 
@@ -153,6 +156,16 @@ impl Server {
         }
     }
 
+    /// What an answer says as JSON.
+    pub(crate) fn json<T: DeserializeOwned>(
+        &self,
+        what: &str,
+        answer: &Answer,
+    ) -> Result<T, Error> {
+        serde_json::from_slice(&answer.body)
+            .map_err(|error| self.unexpected(what, error.to_string()))
+    }
+
     /// The error for an answer that the protocol doesn't have.
     pub(crate) fn unexpected(&self, what: &str, reason: impl Into<String>) -> Error {
         Error::Answer {
@@ -206,13 +219,19 @@ impl Server {
             Err(error) => return Ok(Err(Passing::of(error))),
         };
         let status = response.status();
+        let headers = response.headers().clone();
         if status.is_redirection() {
             return Err(self.redirected(&response));
         }
         if is_transient(status) {
-            let retry_after = retry_after(response.headers());
+            let retry_after = retry_after(&headers);
             let reason = match self.read(response).await {
-                Ok(body) => Answer { status, body }.reason(),
+                Ok(body) => Answer {
+                    status,
+                    headers,
+                    body,
+                }
+                .reason(),
                 Err(_) => String::new(),
             };
             return Ok(Err(Passing {
@@ -222,10 +241,15 @@ impl Server {
             }));
         }
         match self.read(response).await {
-            Ok(body) => Ok(Ok(Answer { status, body })),
+            Ok(body) => Ok(Ok(Answer {
+                status,
+                headers,
+                body,
+            })),
             // What was done is done: the answer's text is only for people.
             Err(Unread::TooLong) if !status.is_success() => Ok(Ok(Answer {
                 status,
+                headers,
                 body: Vec::new(),
             })),
             Err(Unread::TooLong) => {

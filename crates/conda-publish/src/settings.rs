@@ -1,5 +1,6 @@
 //! What rattler's own files say of the way to channels.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rattler_config::{
@@ -14,6 +15,7 @@ use rattler_networking::{Authentication, AuthenticationStorage};
 use url::Url;
 
 use crate::Error;
+use crate::blocking::blocking;
 use crate::credentials::Secret;
 
 /// The settings that hold for every rattler-based tool on this machine.
@@ -54,6 +56,32 @@ impl Settings {
             config,
             credentials,
         })
+    }
+
+    /// The same, with credentials that are looked for in this file first.
+    pub(crate) async fn read_with(auth_file: Option<PathBuf>) -> Result<Self, Error> {
+        blocking(move || {
+            let mut settings = Self::read()?;
+            if let Some(path) = auth_file {
+                let file = FileStorage::from_path(path).map_err(unreadable)?;
+                settings.credentials.backends.insert(0, Arc::new(file));
+            }
+            Ok(settings)
+        })
+        .await
+    }
+
+    /// Uses these credentials for the host of `url`, before any that are stored.
+    pub(crate) fn prefer(
+        &mut self,
+        url: &Url,
+        authentication: &Authentication,
+    ) -> Result<(), Error> {
+        let memory = MemoryStorage::new();
+        let host = url.host_str().unwrap_or_default();
+        memory.store(host, authentication).map_err(unreadable)?;
+        self.credentials.backends.insert(0, Arc::new(memory));
+        Ok(())
     }
 
     /// The same, but this token is what there is for exactly the host of this URL.

@@ -13,9 +13,15 @@ mod attestation;
 mod elsewhere;
 mod fault;
 mod listen;
+mod shelf;
 
+pub mod anaconda;
+pub mod artifactory;
+pub mod cloudsmith;
 pub mod github;
 pub mod prefix;
+pub mod quetz;
 
 pub use elsewhere::{Elsewhere, Seen};
 pub use fault::{Fault, Faults};
+pub use shelf::Shelf;

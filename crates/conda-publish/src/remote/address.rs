@@ -75,7 +75,7 @@ pub(crate) fn join<'a>(folder: &Url, parts: impl IntoIterator<Item = &'a str>) -
 /// Only https, so that nothing can be read or changed on the way; http within this machine, which a channel
 /// elsewhere must not lead to either. Credentials in the URL would be sent to a host that somebody else chose. The
 /// error says what the URL is instead.
-pub(super) fn check_step(url: &Url, from_loopback: bool) -> Result<(), &'static str> {
+pub(crate) fn check_step(url: &Url, from_loopback: bool) -> Result<(), &'static str> {
     let has_credentials = !url.username().is_empty() || url.password().is_some();
     match url.scheme() {
         _ if has_credentials => Err("has credentials in it"),

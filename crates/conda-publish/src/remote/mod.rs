@@ -15,7 +15,7 @@ use release_manifest::PackageKey;
 use url::Url;
 
 pub use address::ChannelUrl;
-pub(crate) use address::{is_loopback, join};
+pub(crate) use address::{check_step, is_loopback, join};
 pub use client::Patience;
 pub use download::Download;
 
