@@ -8,7 +8,6 @@ use rattler_networking::Authentication;
 use url::Url;
 
 use crate::Error;
-use crate::server::Answer;
 use crate::settings::Settings;
 
 /// Where identity tokens come from: the CI system that this runs in.
@@ -38,14 +37,17 @@ impl Secret {
         &self.0
     }
 
-    /// An answer without the secret, should the server repeat it.
-    pub(crate) fn removed_from(&self, mut answer: Answer) -> Answer {
+    /// Text of a server without the secret, should the server repeat it.
+    pub(crate) fn removed_from(&self, text: Vec<u8>) -> Vec<u8> {
         let secret = self.0.as_bytes();
-        if !secret.is_empty() && answer.body.windows(secret.len()).any(|part| part == secret) {
-            let said = String::from_utf8_lossy(&answer.body);
-            answer.body = said.replace(&self.0, "…").into_bytes();
+        let is_in = !secret.is_empty() && text.windows(secret.len()).any(|part| part == secret);
+        match is_in {
+            true => {
+                let text = String::from_utf8_lossy(&text);
+                text.replace(&self.0, "…").into_bytes()
+            }
+            false => text,
         }
-        answer
     }
 
     /// A header's value, marked so that nothing logs it: `scheme` and the secret.

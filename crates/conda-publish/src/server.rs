@@ -10,6 +10,7 @@ use reqwest::{RequestBuilder, Response, StatusCode, redirect};
 use serde::de::DeserializeOwned;
 use url::Url;
 
+use crate::credentials::Secret;
 use crate::error::{cause, with_causes};
 use crate::remote::is_loopback;
 use crate::retry::{Retries, is_transient, retry_after};
@@ -214,7 +215,16 @@ impl Server {
         what: &str,
         request: RequestBuilder,
     ) -> Result<Result<Answer, Passing>, Error> {
-        let response = match request.send().await {
+        let (http, request) = request.build_split();
+        let secrets;
+        let sent = match request {
+            Ok(request) => {
+                secrets = secrets_of(request.headers());
+                http.execute(request).await
+            }
+            Err(error) => return Ok(Err(Passing::of(error))),
+        };
+        let response = match sent {
             Ok(response) => response,
             Err(error) => return Ok(Err(Passing::of(error))),
         };
@@ -225,7 +235,7 @@ impl Server {
         }
         if is_transient(status) {
             let retry_after = retry_after(&headers);
-            let reason = match self.read(response).await {
+            let reason = match self.read(response, &secrets).await {
                 Ok(body) => Answer {
                     status,
                     headers,
@@ -240,7 +250,7 @@ impl Server {
                 fault: None,
             }));
         }
-        match self.read(response).await {
+        match self.read(response, &secrets).await {
             Ok(body) => Ok(Ok(Answer {
                 status,
                 headers,
@@ -263,7 +273,8 @@ impl Server {
         }
     }
 
-    async fn read(&self, mut response: Response) -> Result<Vec<u8>, Unread> {
+    /// The body of an answer, without these secrets, should the server repeat them.
+    async fn read(&self, mut response: Response, secrets: &[Secret]) -> Result<Vec<u8>, Unread> {
         let mut body = Vec::new();
         let read = async {
             while let Some(chunk) = response
@@ -279,7 +290,11 @@ impl Server {
             Ok(())
         };
         match tokio::time::timeout(self.patience.idle, read).await {
-            Ok(read) => read.map(|()| body),
+            Ok(Ok(())) => {
+                let without = |body, secret: &Secret| secret.removed_from(body);
+                Ok(secrets.iter().fold(body, without))
+            }
+            Ok(Err(unread)) => Err(unread),
             Err(_) => Err(Unread::Broken("its answer takes too long".to_owned())),
         }
     }
@@ -360,6 +375,16 @@ impl Passing {
 enum Unread {
     TooLong,
     Broken(String),
+}
+
+/// What of a request is marked as a secret: credentials without their scheme.
+fn secrets_of(headers: &HeaderMap) -> Vec<Secret> {
+    let marked = headers.values().filter(|value| value.is_sensitive());
+    let texts = marked.filter_map(|value| value.to_str().ok());
+    texts
+        .map(|text| text.rsplit_once(' ').map_or(text, |(_, secret)| secret))
+        .map(|secret| Secret::new(secret.to_owned()))
+        .collect()
 }
 
 /// Host and port.

@@ -1,7 +1,7 @@
 //! What networks and servers do to requests, on purpose.
 
 use std::collections::{HashMap, VecDeque};
-use std::io::{self, Write as _};
+use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -159,12 +159,8 @@ impl Faults {
     }
 }
 
-/// A gigabyte of zeros in a few kilobytes.
+/// A gigabyte of zeros in a few kilobytes: frames of a megabyte each.
 fn bomb() -> Vec<u8> {
-    let mut encoder = zstd::Encoder::new(Vec::new(), 1).expect("an encoder");
-    let zeros = vec![0; 1 << 20];
-    for _ in 0..1024 {
-        encoder.write_all(&zeros).expect("memory");
-    }
-    encoder.finish().expect("memory")
+    let frame = zstd::encode_all([0; 1 << 20].as_slice(), 1);
+    frame.expect("memory").repeat(1024)
 }

@@ -170,10 +170,11 @@ impl Tokens {
             let body = json!({ "token": identity.expose() });
             Ok(self.server.http().post(url.clone()).json(&body))
         });
-        let answer = answer.await.map_err(|error| with_causes(&error))?;
+        let mut answer = answer.await.map_err(|error| with_causes(&error))?;
         if !answer.status.is_success() {
             let status = answer.status;
-            let reason = identity.removed_from(answer).reason();
+            answer.body = identity.removed_from(answer.body);
+            let reason = answer.reason();
             return Err(format!("{reason} (HTTP status {})", status.as_u16()));
         }
         let token = str::from_utf8(&answer.body).unwrap_or_default().trim();

@@ -86,15 +86,14 @@ impl GithubStore {
     }
 
     async fn ask(&self, what: &str, request: impl Fn() -> RequestBuilder) -> Result<Answer, Error> {
-        let token = self.token()?;
-        let bearer = token.header(self.server.name(), "Bearer")?;
+        let bearer = self.token()?.header(self.server.name(), "Bearer")?;
         let answer = self.server.ask(what, async || {
             Ok(request()
                 .header(ACCEPT, "application/vnd.github+json")
                 .header("X-GitHub-Api-Version", API_VERSION)
                 .header(AUTHORIZATION, bearer.clone()))
         });
-        Ok(token.removed_from(answer.await?))
+        answer.await
     }
 
     /// Whether it has this attestation already. What can't be told is taken for no: twice does no harm.

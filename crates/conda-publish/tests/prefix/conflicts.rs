@@ -2,7 +2,7 @@
 
 use channel_servers::Fault;
 use channel_servers::prefix::UPLOAD;
-use conda_publish::{Channel as _, Error, OpenOptions};
+use conda_publish::{Error, OpenOptions};
 use release_manifest::PublishResult;
 
 use crate::support::{Fixture, package, upload};

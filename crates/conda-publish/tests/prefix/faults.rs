@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use channel_servers::prefix::UPLOAD;
 use channel_servers::{Elsewhere, Fault};
-use conda_publish::{Channel as _, Error, OpenOptions, Reporter};
+use conda_publish::{Error, OpenOptions, Reporter};
 use release_manifest::PackageKey;
 
 use crate::support::{Fixture, impatient, put_all};

@@ -141,7 +141,8 @@ async fn every_refusal_says_what_to_do() {
         started.run(test, "GITHUB_TOKEN", token, expected).await;
     }
     // Another sandbox signed this one.
-    let stranger = Fixture::start().await.attested("greet").await;
+    let strangers = Fixture::start().await;
+    let stranger = strangers.attested("greet").await;
     let expected = "GitHub found the attestation wrong";
     let bundle = &stranger.bundles[0];
     started

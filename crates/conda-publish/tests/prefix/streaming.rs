@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use channel_servers::Fault;
 use channel_servers::prefix::UPLOAD;
-use conda_publish::{Channel as _, Error, Reporter, Upload};
+use conda_publish::{Error, Reporter, Upload};
 use release_manifest::{PackageKey, PublishResult};
 use tokio::sync::Notify;
 

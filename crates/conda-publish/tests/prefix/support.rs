@@ -45,8 +45,8 @@ impl Fixture {
             claims,
             ..Options::default()
         };
-        let sandbox = Sandbox::start(&folder.path().join("sandbox"), options_of_sandbox);
-        let sandbox = sandbox.await.unwrap();
+        let keys = folder.path().join("sandbox");
+        let sandbox = Sandbox::start(&keys, options_of_sandbox).await.unwrap();
         let publisher = Publisher {
             discovery: sandbox.url().to_owned(),
             issuer: sandbox.issuer().to_owned(),
@@ -112,9 +112,10 @@ impl Fixture {
             .with_audience(sigstore_sandbox::AUDIENCE);
         let endpoint = self.sandbox.token_endpoint();
         let identity =
-            ActionsEndpoint::new(&endpoint.url, endpoint.bearer, sigstore_sandbox::AUDIENCE);
+            ActionsEndpoint::new(&endpoint.url, endpoint.bearer, sigstore_sandbox::AUDIENCE)
+                .unwrap();
         let options = SignOptions::new(channel.parse().unwrap());
-        let signed = sign(&trust, &identity.unwrap(), vec![package], &options, &());
+        let signed = sign(&trust, &identity, vec![package], &options, &());
         let (package, signed) = signed.await.unwrap().pop().unwrap();
         let signed = signed.unwrap();
         let bundle = Bundle {

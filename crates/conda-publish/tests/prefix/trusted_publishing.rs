@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use channel_servers::prefix::{MINT, PrefixOptions};
 use channel_servers::{Elsewhere, Fault};
-use conda_publish::{Channel as _, Error, OpenOptions, TokenSource};
+use conda_publish::{Error, OpenOptions, TokenSource};
 
 use crate::support::{Fixture, WRITE_KEY, hasty, is_child, put_all, told};
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use channel_servers::Fault;
 use channel_servers::prefix::{PrefixOptions, UPLOAD};
-use conda_publish::{Channel as _, Error, Keeps, OpenOptions, RemoteChannel, open};
+use conda_publish::{Error, Keeps, OpenOptions, RemoteChannel, open};
 use release_manifest::PublishResult;
 
 use crate::support::{Fixture, READ_KEY, WRITE_KEY, hasty, is_child, location, told};
@@ -227,6 +227,12 @@ async fn a_key_that_may_only_read_is_refused_and_not_shown() {
             "{refused}"
         );
         assert!(!refused.contains(READ_KEY), "{refused}");
+
+        let said = format!("{READ_KEY} is one too many");
+        let fault = Fault::Answer(503, said.into_bytes());
+        fixture.server.faults().always(UPLOAD, fault);
+        let refused = told(&channel.put(&upload, &()).await.unwrap_err());
+        assert!(refused.contains("… is one too many"), "{refused}");
     }
 }
 
