@@ -57,7 +57,10 @@ fn what_has_another_meaning_in_a_package_url_is_escaped_in_it() {
         let statement = ReleaseStatement::about(&manifest.to_json()).unwrap();
         let (before, version) = statement.purl().split_once('@').unwrap();
         assert_eq!(before, format!("pkg:generic/{place}"));
-        assert_eq!(format!("sha256:{version}"), manifest.plan_digest.to_string());
+        assert_eq!(
+            format!("sha256:{version}"),
+            manifest.plan_digest.to_string()
+        );
     }
 }
 
