@@ -14,6 +14,7 @@ mod artifact;
 mod bundle;
 mod bundle_shape;
 mod certificate;
+mod claims;
 mod envelope_hash;
 mod error;
 mod http;
@@ -39,7 +40,8 @@ mod verify;
 mod write;
 
 pub use artifact::{Refused, sign_statement};
-pub use bundle::{bundles_in, read_bundle};
+pub use bundle::{bundles_in, read_bundle, read_bundles};
+pub use claims::{Claims, Subject};
 pub use error::Error;
 pub use identity::{
     ActionsEndpoint, Environment, Identity, IdentitySource, IdentityToken, Person,

@@ -149,7 +149,9 @@ pub enum CheckName {
 }
 
 impl CheckName {
-    pub(crate) fn code(self) -> &'static str {
+    /// The check's stable, machine-readable name.
+    #[must_use]
+    pub fn code(self) -> &'static str {
         match self {
             Self::Package => "package",
             Self::Bundle => "bundle",

@@ -2,17 +2,23 @@
 
 mod attestations;
 mod judge;
+mod release;
 mod report;
 mod targets;
 
-use std::{collections::BTreeSet, num::NonZeroUsize, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use cep27::{Subdir, TargetChannel};
 use clap::Args;
 use conda_attest::Verifier;
 use futures::StreamExt as _;
 
-use self::{attestations::Given, judge::Judge, report::Report, targets::Targets};
+use self::{attestations::Given, judge::Judge, release::Release, report::Report, targets::Targets};
 use super::{policy::PolicyArgs, trust::TrustArgs};
 use crate::{
     cli::GlobalArgs, config::Config, error::Error, exit::Status, printer::Printer,
@@ -31,6 +37,10 @@ pub(super) use attestations::{all_beside, beside};
 /// where it came from, those that the channel's repodata advertises (CEP-50). A channel's URL stands
 /// for all of its packages, a package's URL for that one: each is downloaded, compared with the
 /// repodata, verified and removed.
+///
+/// A release manifest stands for the packages it names. Where its own attestation lies beside it, that is verified
+/// too: the manifest has the attested bytes, and every package in it the attested hash. One that has changed since,
+/// or has no attestation yet, is said to.
 ///
 /// Policy and trust are taken from the command line, or from a file named with --config: its
 /// `[[verify]]` entries, of which any one suffices, and sign.trust. What a checkout configures by
@@ -110,6 +120,9 @@ impl VerifyArgs {
         let verifier = Verifier::new(&trust)?;
         let targets = Targets::read(&self.targets, &wanted, &given, printer).await?;
         let mut report = Report::begin(&trust, origin, printer)?;
+        for manifest in self.targets.iter().filter(|it| targets::is_manifest(it)) {
+            report.release(Release::judge(Path::new(manifest), &verifier, &policy)?)?;
+        }
         let activity = Activity::start(printer, "Verifying", targets.subjects.len());
         {
             let judge = Arc::new(Judge::new(verifier, policy, given, self.jobs, &activity));

@@ -4,6 +4,7 @@ use cep27::{FileName, Rule};
 use conda_attest::{Outcome, Predicate, Trust, Verdict};
 use serde::Serialize;
 
+use super::release::Release;
 use crate::{
     commands::policy::Origin,
     error::{Error, with_causes},
@@ -30,6 +31,8 @@ struct Document {
     freshness: Freshness,
     rehearsal: bool,
     policy: Origin,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    releases: Vec<Release>,
     packages: Vec<Entry>,
 }
 
@@ -194,6 +197,7 @@ impl<'a> Report<'a> {
                 },
                 rehearsal: trust.is_sandbox(),
                 policy,
+                releases: Vec::new(),
                 packages: Vec::new(),
             },
             rows: Vec::new(),
@@ -201,6 +205,17 @@ impl<'a> Report<'a> {
             verified: 0,
             count: 0,
         })
+    }
+
+    /// Takes what came of a release as a whole; its packages are told of by themselves.
+    ///
+    /// # Errors
+    /// stdout cannot be written.
+    pub(super) fn release(&mut self, release: Release) -> Result<(), Error> {
+        self.status = self.status.and(release.status());
+        self.printer.result(&release.lines())?;
+        self.document.releases.push(release);
+        Ok(())
     }
 
     /// Takes what came of one package.
@@ -241,7 +256,10 @@ impl<'a> Report<'a> {
     }
 }
 
-fn failures<'a>(verdict: &'a Verdict, margin: &'a str) -> impl Iterator<Item = String> + 'a {
+pub(super) fn failures<'a>(
+    verdict: &'a Verdict,
+    margin: &'a str,
+) -> impl Iterator<Item = String> + 'a {
     verdict.checks.iter().filter_map(move |check| {
         let Outcome::Failed { message, .. } = &check.result else {
             return None;
@@ -262,6 +280,7 @@ fn kind(predicate: Predicate) -> &'static str {
     match predicate {
         Predicate::Publish => "publish attestation",
         Predicate::Provenance => "provenance",
+        Predicate::Release => "release attestation",
         Predicate::Other => "something else",
     }
 }
