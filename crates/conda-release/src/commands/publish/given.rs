@@ -294,3 +294,102 @@ fn no_bundle(file: &Path) -> impl FnOnce(conda_attest::Error) -> Error {
         error => error.into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const FILES: [&str; 3] = ["a-1-0.conda", "b-1-0.conda", "b-1-0.tar.bz2"];
+
+    fn hash_of(byte: u8) -> Sha256 {
+        Sha256::from_bytes([byte; 32])
+    }
+
+    fn subject() -> impl Strategy<Value = Subject> {
+        let name = prop::option::of(prop::sample::select(&FILES[..]));
+        (name, prop::option::of(0..3_u8)).prop_map(|(name, byte)| Subject {
+            name: name.map(str::to_owned),
+            sha256: byte.map(hash_of),
+        })
+    }
+
+    fn attestations() -> impl Strategy<Value = Vec<Attestation>> {
+        let subjects = prop::collection::vec(subject(), 0..3);
+        prop::collection::vec(subjects, 0..8).prop_map(|all| {
+            let numbered = (0_u8..).zip(all);
+            numbered
+                .map(|(number, subjects)| Attestation {
+                    origin: format!("`{number}`"),
+                    text: vec![number],
+                    sha256: hash_of(number),
+                    claims: Claims {
+                        predicate: Predicate::Publish,
+                        predicate_type: cep27::PREDICATE_TYPE.to_owned(),
+                        subjects,
+                    },
+                })
+                .collect()
+        })
+    }
+
+    fn in_any_order() -> impl Strategy<Value = (Vec<usize>, Vec<Attestation>)> {
+        attestations().prop_flat_map(|all| {
+            let order: Vec<usize> = (0..all.len()).collect();
+            (Just(order).prop_shuffle(), Just(all))
+        })
+    }
+
+    /// What was matched, by where it comes from.
+    fn origins(all: &[Attestation], matched: &Matched) -> [BTreeSet<String>; 3] {
+        [&matched.exact, &matched.other_bytes, &matched.other_name]
+            .map(|indices| indices.iter().map(|&at| all[at].origin.clone()).collect())
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_matched_does_not_depend_on_the_order((order, mut all) in in_any_order()) {
+            for file in FILES.map(|file| file.parse().unwrap()) {
+                for byte in 0..3 {
+                    let before = origins(&all, &matched(&all, &file, hash_of(byte)));
+                    let mut numbered: Vec<_> = order.iter().zip(all).collect();
+                    numbered.sort_by_key(|(place, _)| **place);
+                    all = numbered.into_iter().map(|(_, attestation)| attestation).collect();
+                    prop_assert_eq!(origins(&all, &matched(&all, &file, hash_of(byte))), before);
+                }
+            }
+        }
+
+        #[test]
+        fn a_package_gets_what_names_it_with_its_digest_and_nothing_else(all in attestations()) {
+            for file in FILES.map(|file| file.parse::<FileName>().unwrap()) {
+                for byte in 0..3 {
+                    let found = matched(&all, &file, hash_of(byte)).exact;
+                    let wanted = Subject {
+                        name: Some(file.to_string()),
+                        sha256: Some(hash_of(byte)),
+                    };
+                    let expected: Vec<usize> = (0..all.len())
+                        .filter(|&at| all[at].claims.subjects.contains(&wanted))
+                        .collect();
+                    prop_assert_eq!(found, expected);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_file_and_one_with_something_else_are_no_attestations() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("bundles.jsonl");
+        for text in ["", "[]", "{}", "[1]", "null", "{}\n{", "not json"] {
+            std::fs::write(&file, text).unwrap();
+            let error = Given::read(std::slice::from_ref(&file)).err().unwrap();
+            assert!(matches!(error, Error::NoBundle { .. }), "{text}: {error}");
+        }
+        let missing = folder.path().join("missing.json");
+        let error = Given::read(&[missing]).err().unwrap();
+        assert!(matches!(error, Error::Attest(_)), "{error}");
+    }
+}
