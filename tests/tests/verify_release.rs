@@ -8,7 +8,7 @@ use conda_attest::{ActionsEndpoint, Session, SignOptions, Trust};
 use end_to_end::{Output, Workspace};
 use fs_err as fs;
 use release_manifest::ReleaseStatement;
-use serde_json::{Value, json};
+use serde_json::json;
 use sigstore_sandbox::{AUDIENCE, IDENTITY, ISSUER, Options, Sandbox};
 
 /// A workspace that was released, with an attestation of the release.
@@ -81,14 +81,6 @@ fn state(output: &Output) -> (String, Vec<String>) {
     )
 }
 
-/// Changes the manifest in place.
-fn change(workspace: &Workspace, change: impl FnOnce(&mut Value)) {
-    let path = manifest(workspace);
-    let mut value: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    change(&mut value);
-    fs::write(path, value.to_string()).unwrap();
-}
-
 #[test]
 fn an_attested_release_verifies_with_its_packages_and_to_its_signer_alone() {
     let workspace = attested();
@@ -117,7 +109,7 @@ fn an_attested_release_verifies_with_its_packages_and_to_its_signer_alone() {
 #[test]
 fn a_manifest_that_changed_since_or_has_no_attestation_is_as_good_as_its_packages() {
     let workspace = attested();
-    change(&workspace, |manifest| manifest["sequence"] = json!(1000));
+    workspace.forge(|manifest| manifest["sequence"] = json!(1000));
     let output = verify(&workspace, IDENTITY).ends(0);
     assert_eq!(
         state(&output),
@@ -140,13 +132,13 @@ fn a_manifest_that_says_something_else_than_its_attestation_is_refused() {
     let by = |check: &str| ("refused".to_owned(), vec![check.to_owned()]);
 
     // A package is hidden: the one that needs the other, so that the manifest stays one.
-    change(&workspace, |manifest| {
+    workspace.forge(|manifest| {
         let packages = manifest["packages"].as_array_mut().unwrap();
         packages.retain(|package| package["file"].as_str().unwrap().starts_with("first-"));
     });
     assert_eq!(refused(), by("statement"));
     let plan = format!("sha256:{}", "1".repeat(64));
-    change(&workspace, |manifest| manifest["plan_digest"] = plan.into());
+    workspace.forge(|manifest| manifest["plan_digest"] = plan.into());
     assert_eq!(refused(), by("statement"));
 
     let good = fs::read(bundle(&workspace)).unwrap();

@@ -29,6 +29,7 @@ pub(super) struct Proof {
 }
 
 /// One attestation, of which nothing is believed yet.
+#[derive(Debug)]
 struct Attestation {
     /// The file that it comes from, and which one in it.
     origin: String,
