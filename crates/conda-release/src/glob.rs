@@ -207,15 +207,12 @@ mod tests {
         for (glob, expected) in [
             ("*.jsonl", "no file matches `"),
             ("nowhere/*.json", "no file matches `"),
-            ("*/", "no file matches `"),
+            ("*arc?", "no file matches `"),
             ("[a.json", "is not a usable glob: "),
         ] {
             let error = matched(folder.path(), &["*.json", glob]).unwrap_err();
             let text = error.to_string();
-            assert!(
-                text.contains(expected) && text.contains(glob.trim_end_matches('/')),
-                "{text}"
-            );
+            assert!(text.contains(expected) && text.contains(glob), "{text}");
         }
     }
 
