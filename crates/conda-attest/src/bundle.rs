@@ -20,6 +20,9 @@ const MAX_BUNDLE: usize = 1 << 20;
 /// As rattler's limit for a sidecar.
 const MAX_FILE: usize = 4 << 20;
 const MAX_BUNDLES: usize = 1000;
+/// Five thousand bundles as `gh attestation download` collects them.
+const MAX_COLLECTION: usize = 64 << 20;
+const MAX_COLLECTED: usize = 10_000;
 const MAX_LOG_ENTRIES: usize = 8;
 const MAX_TIMESTAMPS: usize = 8;
 const MAX_CERTIFICATES: usize = 8;
@@ -34,9 +37,25 @@ const ORGANIZATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.10");
 /// # Errors
 /// When the bytes are anything else, larger than 4 MiB, or more than 1000 bundles.
 pub fn bundles_in(bytes: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+    split(bytes, MAX_FILE, MAX_BUNDLES)
+}
+
+/// Reads a file with the bundles of a whole release, as [`bundles_in`] takes them apart, without
+/// following a link to it.
+///
+/// # Errors
+/// When it cannot be read, is not a regular file, or holds anything else, more than 64 MiB or more
+/// than 10,000 bundles.
+pub fn read_bundles(path: &Path) -> Result<Vec<Vec<u8>>, Error> {
+    let file = crate::package::open(path)?;
+    let bytes = crate::package::read_capped(file, path, MAX_COLLECTION as u64)?;
+    split(&bytes, MAX_COLLECTION, MAX_COLLECTED)
+}
+
+fn split(bytes: &[u8], max_bytes: usize, max_bundles: usize) -> Result<Vec<Vec<u8>>, Error> {
     let invalid = |reason: String| Error::Bundle { reason };
-    if bytes.len() > MAX_FILE {
-        return Err(invalid(format!("larger than {MAX_FILE} bytes")));
+    if bytes.len() > max_bytes {
+        return Err(invalid(format!("larger than {max_bytes} bytes")));
     }
     let mut bundles = Vec::new();
     for value in serde_json::Deserializer::from_slice(bytes).into_iter::<&RawValue>() {
@@ -49,9 +68,9 @@ pub fn bundles_in(bytes: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
             bundles.push(text);
         }
     }
-    if bundles.is_empty() || bundles.len() > MAX_BUNDLES {
+    if bundles.is_empty() || bundles.len() > max_bundles {
         return Err(invalid(format!(
-            "expected 1 to {MAX_BUNDLES} bundles, found {}",
+            "expected 1 to {max_bundles} bundles, found {}",
             bundles.len()
         )));
     }

@@ -295,6 +295,13 @@ pub enum Error {
         verdict: Box<crate::Verdict>,
     },
 
+    /// The bundle just made of a release's statement does not verify, so it was not written.
+    #[error("the new attestation of the release does not verify: {verdict}")]
+    ReleaseRefused {
+        /// Every check, and which failed.
+        verdict: Box<crate::Verdict>,
+    },
+
     /// Something that is not a Sigstore bundle of a DSSE statement.
     #[error("not a Sigstore bundle: {reason}")]
     Bundle {
@@ -346,7 +353,7 @@ impl Error {
             Self::Certificate { .. } => "certificate",
             Self::Source { .. } => "source",
             Self::Key { .. } => "key",
-            Self::Refused { .. } => "refused",
+            Self::Refused { .. } | Self::ReleaseRefused { .. } => "refused",
             Self::Bundle { .. } => "bundle",
             Self::Policy { .. } => "policy",
             Self::Task(_) => "task",

@@ -1,6 +1,7 @@
 //! Sign and verify publish attestations of conda packages (CEP-27), many at once.
 //!
-//! [`sign`] attests a batch of packages under one short-lived certificate; a [`Verifier`] judges
+//! [`sign`] attests a batch of packages under one short-lived certificate, and a [`Session`] the
+//! release that they are part of as well; a [`Verifier`] judges
 //! attestations by the rules of Sigstore, of CEP-27 and of a [`Policy`]; [`inspect`] shows what one
 //! says. What is believed comes from a [`Trust`], who signs from an [`IdentitySource`].
 //!
@@ -13,6 +14,7 @@ mod artifact;
 mod bundle;
 mod bundle_shape;
 mod certificate;
+mod claims;
 mod envelope_hash;
 mod error;
 mod http;
@@ -26,6 +28,7 @@ mod probe;
 mod provenance;
 mod provenance_rules;
 mod rekor_v1;
+mod release;
 mod report;
 mod retry;
 mod services;
@@ -37,7 +40,8 @@ mod verify;
 mod write;
 
 pub use artifact::{Refused, sign_statement};
-pub use bundle::{bundles_in, read_bundle};
+pub use bundle::{bundles_in, read_bundle, read_bundles};
+pub use claims::{Claims, Subject};
 pub use error::Error;
 pub use identity::{
     ActionsEndpoint, Environment, Identity, IdentitySource, IdentityToken, Person,
@@ -48,8 +52,9 @@ pub use package::{Package, PackageFile};
 pub use policy::{GITHUB_ISSUER, Github, Matcher, Policy, WholeRegex};
 pub use probe::{Answer, Probe, probe};
 pub use provenance::{BUILD_TYPE, BuildDefinition, PROVENANCE_TYPE};
+pub use release::SignedRelease;
 pub use report::{Event, Reporter};
-pub use sign::{SignOptions, Signed, SignedProvenance, ToSign, sign};
+pub use sign::{Session, SignOptions, Signed, SignedProvenance, ToSign, sign};
 pub use trust::{
     Freshness, PUBLIC_AUDIENCE, Purpose, SANDBOX_MARK, Trust, TrustOptions, TrustSource,
 };

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use cep27::{Sha256, Statement, TargetChannel};
 use futures::StreamExt as _;
-use release_manifest::{Source, Timestamp};
+use release_manifest::{ReleaseStatement, Source, Timestamp};
 use sha2::Digest as _;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
@@ -141,44 +141,18 @@ pub async fn sign(
     if packages.is_empty() {
         return Ok(Vec::new());
     }
-    let packages: Vec<ToSign> = packages.into_iter().map(Into::into).collect();
-    let batch = Batch {
-        services: Services::new(trust, options.concurrency, options.request_timeout)?,
-        verifier: Arc::new(Verifier::new(trust)?.with_source(options.source.clone())),
-        audience: trust.audience(),
-        identity,
-        options,
-        reporter,
-        deadline: Deadline::after(options.deadline),
-        certificate: Mutex::new(None),
-        signer: OnceLock::new(),
-    };
-    let first = batch.request_certificate().await?;
-    *batch.certificate.lock().await = Some(Ok(Arc::new(first)));
-
-    let attest = |(index, package): (usize, ToSign)| {
-        let batch = &batch;
-        async move {
-            let result = batch.attest_and_report(&package).await;
-            (index, package.package, result)
-        }
-    };
-    let mut results: Vec<_> = futures::stream::iter(packages.into_iter().enumerate())
-        .map(attest)
-        .buffer_unordered(options.concurrency.get())
-        .collect()
-        .await;
-    results.sort_by_key(|(index, ..)| *index);
-    Ok(results
-        .into_iter()
-        .map(|(_, package, result)| (package, result))
-        .collect())
+    let session = Session::open(trust, identity, options, reporter)?;
+    session.sign(packages).await
 }
 
 /// A signature is made anew when the log knows it already, or the certificate ended under way.
 const MAX_SIGNATURES: u32 = 5;
 
-struct Batch<'a> {
+/// Signs one thing after the other under one certificate, with one deadline: the packages of a
+/// release, and then the release itself.
+///
+/// No token is asked for before there is something to sign. What holds for [`sign`] holds here.
+pub struct Session<'a> {
     services: Services,
     verifier: Arc<Verifier>,
     audience: &'a str,
@@ -194,30 +168,105 @@ struct Batch<'a> {
 
 /// What a statement is about.
 #[derive(Clone, Copy)]
-enum Subject<'a> {
+pub(crate) enum Subject<'a> {
     /// That the package is published.
-    Publish,
+    Publish(&'a PackageFile, &'a Contents),
     /// How it was built.
-    Provenance(&'a BuildDefinition),
+    Provenance(&'a PackageFile, &'a Contents, &'a BuildDefinition),
+    /// Which packages a release is made of.
+    Release(&'a ReleaseStatement),
 }
 
 impl Subject<'_> {
     fn predicate(self) -> Predicate {
         match self {
-            Self::Publish => Predicate::Publish,
-            Self::Provenance(_) => Predicate::Provenance,
+            Self::Publish(..) => Predicate::Publish,
+            Self::Provenance(..) => Predicate::Provenance,
+            Self::Release(_) => Predicate::Release,
+        }
+    }
+
+    fn refused(self, verdict: Verdict) -> Error {
+        let verdict = Box::new(verdict);
+        match self {
+            Self::Publish(package, _) | Self::Provenance(package, ..) => Error::Refused {
+                file: package.file.clone(),
+                verdict,
+            },
+            Self::Release(_) => Error::ReleaseRefused { verdict },
         }
     }
 }
 
 /// A bundle that verifies, in memory.
-struct Made {
-    bundle: Vec<u8>,
-    sha256: Sha256,
-    evidence: Evidence,
+pub(crate) struct Made {
+    pub(crate) bundle: Vec<u8>,
+    pub(crate) sha256: Sha256,
+    pub(crate) evidence: Evidence,
 }
 
-impl Batch<'_> {
+impl<'a> Session<'a> {
+    /// Prepares for signing. Nobody is asked for anything yet.
+    ///
+    /// # Errors
+    /// When the trust has no services to sign with.
+    pub fn open(
+        trust: &'a Trust,
+        identity: &'a dyn IdentitySource,
+        options: &'a SignOptions,
+        reporter: &'a dyn Reporter,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            services: Services::new(trust, options.concurrency, options.request_timeout)?,
+            verifier: Arc::new(Verifier::new(trust)?.with_source(options.source.clone())),
+            audience: trust.audience(),
+            identity,
+            options,
+            reporter,
+            deadline: Deadline::after(options.deadline),
+            certificate: Mutex::new(None),
+            signer: OnceLock::new(),
+        })
+    }
+
+    /// Attests packages, as [`sign`] does.
+    ///
+    /// # Errors
+    /// When nothing can be signed at all: there is no identity or no certificate.
+    pub async fn sign(
+        &self,
+        packages: Vec<impl Into<ToSign>>,
+    ) -> Result<Vec<(PackageFile, Result<Signed, Error>)>, Error> {
+        if packages.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.require_certificate().await?;
+        let packages: Vec<ToSign> = packages.into_iter().map(Into::into).collect();
+        let attest = |(index, package): (usize, ToSign)| async move {
+            let result = self.attest_and_report(&package).await;
+            (index, package.package, result)
+        };
+        let mut results: Vec<_> = futures::stream::iter(packages.into_iter().enumerate())
+            .map(attest)
+            .buffer_unordered(self.options.concurrency.get())
+            .collect()
+            .await;
+        results.sort_by_key(|(index, ..)| *index);
+        Ok(results
+            .into_iter()
+            .map(|(_, package, result)| (package, result))
+            .collect())
+    }
+
+    /// The first certificate. Where it is refused, so is all that was to be signed.
+    pub(crate) async fn require_certificate(&self) -> Result<(), Error> {
+        let mut current = self.certificate.lock().await;
+        if current.is_none() {
+            *current = Some(Ok(Arc::new(self.request_certificate().await?)));
+        }
+        Ok(())
+    }
+
     async fn attest_and_report(&self, package: &ToSign) -> Result<Signed, Error> {
         let start = Instant::now();
         let result = self.attest(package).await;
@@ -255,13 +304,12 @@ impl Batch<'_> {
             spawn_blocking(move || Contents::read_expected(&package)).await??
         };
         let retry = self.retry().about(package.key());
-        let publish = self
-            .make(package, &contents, Subject::Publish, &retry)
-            .await?;
+        let publish = Subject::Publish(package, &contents);
+        let publish = self.make(publish, &retry).await?;
         let provenance = match provenance {
             Some(definition) => {
-                let subject = Subject::Provenance(definition);
-                let made = self.make(package, &contents, subject, &retry).await?;
+                let subject = Subject::Provenance(package, &contents, definition);
+                let made = self.make(subject, &retry).await?;
                 let bundle = package.provenance_path();
                 write(&bundle, made.bundle).await?;
                 Some(SignedProvenance {
@@ -289,10 +337,8 @@ impl Batch<'_> {
     }
 
     /// Signs a statement, has it logged, and verifies the bundle.
-    async fn make(
+    pub(crate) async fn make(
         &self,
-        package: &PackageFile,
-        contents: &Contents,
         subject: Subject<'_>,
         retry: &Retry<'_>,
     ) -> Result<Made, Error> {
@@ -302,13 +348,13 @@ impl Batch<'_> {
                 retry.count();
             }
             let certificate = self.certificate().await?;
-            let statement = self.statement(package, subject, &certificate)?;
+            let statement = self.statement(subject, &certificate)?;
             let signing = certificate.sign(&self.services, &statement, retry);
             let Some(bundle) = signing.await? else {
                 continue;
             };
             let sha256 = Sha256::from_bytes(sha2::Sha256::digest(&bundle).into());
-            let (verdict, bundle) = self.judge(package, contents, bundle, &certificate).await?;
+            let (verdict, bundle) = self.judge(subject, bundle, &certificate).await?;
             let good = verdict.passed() && verdict.predicate == subject.predicate();
             if let Some(evidence) = verdict.signed.clone().filter(|_| good) {
                 return Ok(Made {
@@ -318,11 +364,7 @@ impl Batch<'_> {
                 });
             }
             let ended = ended_under_way(&verdict);
-            let file = package.file.clone();
-            let error = Error::Refused {
-                file,
-                verdict: Box::new(verdict),
-            };
+            let error = subject.refused(verdict);
             if !ended {
                 return Err(error);
             }
@@ -335,22 +377,18 @@ impl Batch<'_> {
         }))
     }
 
-    fn statement(
-        &self,
-        package: &PackageFile,
-        subject: Subject<'_>,
-        certificate: &Certificate,
-    ) -> Result<Vec<u8>, Error> {
+    fn statement(&self, subject: Subject<'_>, certificate: &Certificate) -> Result<Vec<u8>, Error> {
         let SignOptions {
             target_channel,
             source,
             ..
         } = self.options;
         match subject {
-            Subject::Publish => {
+            Subject::Publish(package, _) => {
                 Ok(Statement::new(&package.file, package.sha256, target_channel).to_json())
             }
-            Subject::Provenance(definition) => provenance::statement(
+            Subject::Release(release) => Ok(release.to_json()),
+            Subject::Provenance(package, _, definition) => provenance::statement(
                 package,
                 definition,
                 target_channel,
@@ -367,21 +405,30 @@ impl Batch<'_> {
     /// Verifies a new bundle as anybody else would, off the thread that talks to the network.
     async fn judge(
         &self,
-        package: &PackageFile,
-        contents: &Contents,
+        subject: Subject<'_>,
         bundle: Vec<u8>,
         certificate: &Certificate,
     ) -> Result<(Verdict, Vec<u8>), Error> {
         let verifier = Arc::clone(&self.verifier);
-        let package = Package::from(package);
-        let contents = contents.clone();
         let policy = Policy::exactly(certificate.identity(), certificate.issuer());
-        let channel = self.options.target_channel.clone();
-        let judged = spawn_blocking(move || {
-            let channel = Some(channel.as_str());
-            let verdict = verifier.judge(&package, Ok(&contents), &bundle, &policy, channel);
-            (verdict, bundle)
-        });
+        let judged = match subject {
+            Subject::Publish(package, contents) | Subject::Provenance(package, contents, _) => {
+                let (package, contents) = (Package::from(package), contents.clone());
+                let channel = self.options.target_channel.clone();
+                spawn_blocking(move || {
+                    let (contents, channel) = (Ok(&contents), Some(channel.as_str()));
+                    let verdict = verifier.judge(&package, contents, &bundle, &policy, channel);
+                    (verdict, bundle)
+                })
+            }
+            Subject::Release(release) => {
+                let release = release.clone();
+                spawn_blocking(move || {
+                    let verdict = verifier.verify_release(&release, &bundle, &policy);
+                    (verdict, bundle)
+                })
+            }
+        };
         Ok(judged.await?)
     }
 
@@ -467,12 +514,12 @@ impl Batch<'_> {
     }
 
     /// The patience of the batch.
-    fn retry(&self) -> Retry<'_> {
+    pub(crate) fn retry(&self) -> Retry<'_> {
         Retry::new(self.deadline, self.reporter)
     }
 }
 
-async fn write(path: &Path, bundle: Vec<u8>) -> Result<(), Error> {
+pub(crate) async fn write(path: &Path, bundle: Vec<u8>) -> Result<(), Error> {
     let path = path.to_owned();
     spawn_blocking(move || write::atomically(&path, &bundle)).await?
 }

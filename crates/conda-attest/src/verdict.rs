@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use release_manifest::Timestamp;
+use release_manifest::{RELEASE_TYPE, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::provenance::PROVENANCE_TYPE;
 
-/// What came out of verifying one attestation of one package.
+/// What came out of verifying one attestation of one package, or of one release.
 #[derive(Clone, Debug, Serialize)]
 pub struct Verdict {
     /// What kind of statement it is about.
@@ -69,6 +69,8 @@ pub enum Predicate {
     Publish,
     /// How it was built: SLSA provenance v1.
     Provenance,
+    /// Which packages a release is made of: in-toto's release predicate.
+    Release,
     /// Anything else, which CEP-27 rule 2 refuses; also what cannot be read.
     Other,
 }
@@ -84,6 +86,7 @@ impl Predicate {
         match serde_json::from_slice::<Typed>(statement) {
             Ok(typed) if typed.predicate_type == cep27::PREDICATE_TYPE => Self::Publish,
             Ok(typed) if typed.predicate_type == PROVENANCE_TYPE => Self::Provenance,
+            Ok(typed) if typed.predicate_type == RELEASE_TYPE => Self::Release,
             _ => Self::Other,
         }
     }
@@ -141,10 +144,14 @@ pub enum CheckName {
     Statement,
     /// `info/index.json` inside the package says the same as its file name and folder.
     Index,
+    /// The manifest of a release has the bytes that were attested.
+    Manifest,
 }
 
 impl CheckName {
-    pub(crate) fn code(self) -> &'static str {
+    /// The check's stable, machine-readable name.
+    #[must_use]
+    pub fn code(self) -> &'static str {
         match self {
             Self::Package => "package",
             Self::Bundle => "bundle",
@@ -156,6 +163,7 @@ impl CheckName {
             Self::Source => "source",
             Self::Statement => "statement",
             Self::Index => "index",
+            Self::Manifest => "manifest",
         }
     }
 
@@ -177,6 +185,7 @@ impl CheckName {
             Self::Source => "source",
             Self::Statement => "statement",
             Self::Index => "index.json",
+            Self::Manifest => "release manifest",
         };
         Check {
             code: self.code(),

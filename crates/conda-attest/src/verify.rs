@@ -12,7 +12,7 @@ use sigstore_verify::{
 use crate::bundle::Parsed;
 use crate::package::Contents;
 use crate::trust::list;
-use crate::verdict::{CheckName, Evidence, Predicate, Refusal};
+use crate::verdict::{Check, CheckName, Evidence, Predicate, Refusal};
 use crate::{Error, Package, Policy, Trust, Verdict, provenance_rules, source};
 
 /// Judges attestations by one trusted root.
@@ -26,7 +26,7 @@ pub struct Verifier {
 }
 
 /// The checks that are sigstore-verify's, in its order.
-const CRYPTOGRAPHIC: [CheckName; 4] = [
+pub(crate) const CRYPTOGRAPHIC: [CheckName; 4] = [
     CheckName::Time,
     CheckName::Certificate,
     CheckName::Log,
@@ -126,7 +126,7 @@ impl Verifier {
                     .map(|()| None)
                     .map_err(|refusal| (refusal, Vec::new()))
             }
-            Predicate::Publish | Predicate::Other => {
+            Predicate::Publish | Predicate::Release | Predicate::Other => {
                 let expected = Expected {
                     file: &package.file,
                     sha256: contents.sha256,
@@ -139,24 +139,10 @@ impl Verifier {
             }
         });
 
-        // Where the statement is good, it is a log entry that is about something else.
-        let proof = proof.map(|proof| {
-            proof.map_err(|(blamed, refusal)| match (blamed, &statement) {
-                (CheckName::Statement, Some(Ok(_))) => {
-                    let refusal = Refusal::new("entry_mismatch", refusal.message);
-                    (CheckName::Log, refusal)
-                }
-                _ => (blamed, refusal),
-            })
-        });
+        let proof = proof.map(|proof| entry_for_statement(proof, matches!(statement, Some(Ok(_)))));
         let proved = proof.as_ref().and_then(|proof| proof.as_ref().ok());
         let certificate = proved.map(|proved| &proved.certificate);
-        // The library stops at its first error: what else it would have found is not known.
-        let by_library = |check| match &proof {
-            Some(Ok(_)) => Some(Ok(())),
-            Some(Err((blamed, refusal))) if *blamed == check => Some(Err(refusal.clone())),
-            _ => None,
-        };
+        let by_library = |check| library_on(check, proof.as_ref());
         let by_rules = statement.as_ref().map(|statement| match statement {
             Err((refusal, _)) => Err(refusal.clone()),
             Ok(_) => by_library(CheckName::Statement).unwrap_or(Ok(())),
@@ -174,11 +160,7 @@ impl Verifier {
         checks.extend(CRYPTOGRAPHIC.map(|check| check.judged(by_library(check))));
         let by_policy = certificate.map(|certificate| policy.check(certificate));
         checks.push(CheckName::Identity.judged(by_policy));
-        if let Some(source) = &self.source {
-            let by_source =
-                certificate.map(|certificate| source::check(source, &certificate.ci_claims));
-            checks.push(CheckName::Source.judged(by_source));
-        }
+        checks.extend(self.check_source(certificate));
         checks.push(CheckName::Statement.judged(by_rules));
         checks.push(CheckName::Index.judged(by_index));
 
@@ -196,6 +178,13 @@ impl Verifier {
             signed,
             violations,
         }
+    }
+
+    /// Whether the certificate is of the source that was given, if one was.
+    pub(crate) fn check_source(&self, certificate: Option<&CertificateInfo>) -> Option<Check> {
+        let source = self.source.as_ref()?;
+        let judged = certificate.map(|certificate| source::check(source, &certificate.ci_claims));
+        Some(CheckName::Source.judged(judged))
     }
 
     /// What a proved bundle says of its making.
@@ -227,11 +216,7 @@ impl Verifier {
 
     /// Whether a genuine certificate signed and logged this statement about this artifact, while it
     /// was valid.
-    pub(crate) fn prove(
-        &self,
-        parsed: &Parsed,
-        sha256: Sha256,
-    ) -> Result<Proved, (CheckName, Refusal)> {
+    pub(crate) fn prove(&self, parsed: &Parsed, sha256: Sha256) -> Proof {
         let logged = !parsed.is_github();
         if logged {
             parsed
@@ -286,6 +271,30 @@ fn unlogged() -> VerificationPolicy {
     VerificationPolicy::any_identity()
         .skip_sct()
         .skip_tlog_unsafe()
+}
+
+/// What came of [`Verifier::prove`].
+pub(crate) type Proof = Result<Proved, (CheckName, Refusal)>;
+
+/// Where the statement is good, it is a log entry that is about something else.
+pub(crate) fn entry_for_statement(proof: Proof, is_good_statement: bool) -> Proof {
+    proof.map_err(|(blamed, refusal)| match blamed {
+        CheckName::Statement if is_good_statement => {
+            let refusal = Refusal::new("entry_mismatch", refusal.message);
+            (CheckName::Log, refusal)
+        }
+        _ => (blamed, refusal),
+    })
+}
+
+/// What the library found about a check. It stops at its first error: what else it would have
+/// found is not known.
+pub(crate) fn library_on(check: CheckName, proof: Option<&Proof>) -> Option<Result<(), Refusal>> {
+    match proof {
+        Some(Ok(_)) => Some(Ok(())),
+        Some(Err((blamed, refusal))) if *blamed == check => Some(Err(refusal.clone())),
+        _ => None,
+    }
 }
 
 /// A certificate that is genuine, and when it signed.

@@ -20,6 +20,7 @@ pub mod config;
 pub mod error;
 pub mod exit;
 mod foreign;
+mod glob;
 mod guard;
 mod identity;
 mod input;

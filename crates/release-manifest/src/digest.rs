@@ -23,6 +23,11 @@ impl Digest {
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::from_bytes(sha2::Sha256::digest(bytes).into()))
     }
+
+    /// The digest without its algorithm.
+    pub(crate) fn sha256(self) -> Sha256 {
+        self.0
+    }
 }
 
 impl FromStr for Digest {

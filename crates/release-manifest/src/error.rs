@@ -144,6 +144,12 @@ pub enum Error {
         /// What was to happen.
         event: String,
     },
+    /// The bytes are no statement about a release.
+    #[error("not a release statement: {reason}")]
+    ReleaseStatement {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A shard followed another plan.
     #[error("expected a shard of plan {expected}, found one of {found}")]
     ShardPlan {

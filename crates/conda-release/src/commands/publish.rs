@@ -1,18 +1,20 @@
 //! `publish`: packages with their attestations into a channel.
 
+mod given;
+
 use std::{
     path::{Path, PathBuf},
     time::Instant,
 };
 
-use cep27::FileName;
 use clap::Args;
-use conda_attest::{PackageFile, Policy, Verifier, bundles_in, read_bundle};
-use conda_publish::{Bundle, ChannelLocation, FileChannel, Kind, Upload};
+use conda_attest::{PackageFile, Verifier};
+use conda_publish::{ChannelLocation, FileChannel, Kind, Upload};
 use release_manifest::{Mode, PackageKey, Progress, PublishResult};
 use serde::Serialize;
 
-use super::{policy::PolicyArgs, trust::TrustArgs, verify::beside};
+use self::given::Given;
+use super::{policy::PolicyArgs, trust::TrustArgs, verify::all_beside};
 use crate::{
     error::Error,
     exit::Status,
@@ -44,7 +46,7 @@ pub struct PublishArgs {
     #[arg(long, value_name = "URL")]
     to: Option<String>,
 
-    /// The attestations of PACKAGE, one bundle a file; beside each by default
+    /// The attestations of PACKAGE: bundles, JSON lines, arrays, sidecars, globs of them; beside each by default
     #[arg(long, value_name = "FILE", num_args = 1.., requires = "packages")]
     attestation: Vec<PathBuf>,
 
@@ -207,29 +209,43 @@ impl PublishArgs {
                 .as_str()
                 .to_owned(),
         };
-        let given = self
-            .attestation
+        let packages = self
+            .packages
             .iter()
-            .map(|file| Attestation::read(file))
+            .map(PackageFile::read)
             .collect::<Result<Vec<_>, _>>()?;
+        let given = match self.attestation.is_empty() {
+            true => {
+                let beside: Vec<PathBuf> = self
+                    .packages
+                    .iter()
+                    .flat_map(|path| all_beside(path))
+                    .collect();
+                Given::read(&beside)?
+            }
+            false => Given::read(&self.attestation)?,
+        };
+        for unused in given.unused(&packages) {
+            printer.warning(&format!("{unused}, and of no use here"));
+        }
         let mut uploads = Vec::new();
         let mut refused = Vec::new();
-        for path in &self.packages {
-            let package = PackageFile::read(path)?;
-            let beside = match given.is_empty() {
-                true => vec![Attestation::read(&beside(path))?],
-                false => Vec::new(),
-            };
-            let candidates = given.iter().chain(&beside);
-            match proven(&package, candidates, &verifier, &policy, &channel) {
-                Ok(bundles) => uploads.push(Upload {
-                    source: package.path.clone(),
-                    package: package.key(),
-                    sha256: package.sha256,
-                    bundles,
-                }),
+        for package in &packages {
+            match given.prove(package, &verifier, &policy, &channel)? {
+                Ok(proof) => {
+                    for reason in proof.left_out {
+                        printer.warning(&format!("left out for {}: {reason}", package.file));
+                    }
+                    uploads.push(Upload {
+                        source: package.path.clone(),
+                        package: package.key(),
+                        sha256: package.sha256,
+                        bundles: proof.bundles,
+                    });
+                }
                 Err(reason) => {
-                    printer.failure("Refused", &format!("{}: {reason}", path.display()));
+                    let path = package.path.display();
+                    printer.failure("Refused", &format!("{path}: {reason}"));
                     refused.push(Entry {
                         package: package.key(),
                         url: None,
@@ -250,7 +266,10 @@ impl PublishArgs {
             printer.json(&report)?;
             return Ok(Status::Verify);
         }
-        put(to, uploads, printer).await
+        let published = put(to, uploads, printer).await;
+        // The files of what is published are needed until here.
+        drop(given);
+        published
     }
 }
 
@@ -263,67 +282,6 @@ fn folder(to: &str, workspace: &Workspace) -> Result<PathBuf, Error> {
             target: format!("{} (`{to}`)", other.kind()),
             instead: "publish to a folder: `--to /path/of/a/channel`",
         }),
-    }
-}
-
-/// A file that was given as the attestation of a package.
-struct Attestation {
-    file: Bundle,
-    bundles: Vec<Vec<u8>>,
-    /// The packages that it speaks of.
-    about: Vec<FileName>,
-}
-
-impl Attestation {
-    fn read(path: &Path) -> Result<Self, Error> {
-        let bytes = read_bundle(path)?;
-        let statements = cep27::validate_document(&bytes).statements;
-        Ok(Self {
-            bundles: bundles_in(&bytes).map_err(Error::no_bundle(path))?,
-            about: statements.into_iter().map(|it| it.file).collect(),
-            file: Bundle {
-                path: path.to_owned(),
-                sha256: pipeline::hash(&bytes),
-            },
-        })
-    }
-}
-
-/// The bundles that prove a package, each a file of its own: matched by what they say, never by
-/// their place. Where none speaks of the package, each says why it proves nothing.
-fn proven<'a>(
-    package: &PackageFile,
-    candidates: impl Iterator<Item = &'a Attestation> + Clone,
-    verifier: &Verifier,
-    policy: &Policy,
-    channel: &str,
-) -> Result<Vec<Bundle>, String> {
-    let names = |attestation: &&Attestation| attestation.about.contains(&package.file);
-    let is_named = candidates.clone().any(|attestation| names(&attestation));
-    let mut bundles = Vec::new();
-    let mut is_attested = false;
-    let mut reasons = Vec::new();
-    for attestation in candidates.filter(|attestation| !is_named || names(attestation)) {
-        let file = attestation.file.path.display();
-        let [bundle] = &attestation.bundles[..] else {
-            reasons.push(format!("`{file}` holds several bundles: give one a file"));
-            continue;
-        };
-        let verdict = verifier.verify(package, bundle, policy, Some(channel));
-        let is_logged = verdict.signed.as_ref().is_some_and(|signed| signed.logged);
-        is_attested |= verdict.verifies_package() && is_logged;
-        match verdict.passed() {
-            true if is_logged => bundles.push(attestation.file.clone()),
-            true => reasons.push(format!("`{file}` is in no log that everybody can see")),
-            false => reasons.push(format!("`{file}`: {verdict}")),
-        }
-    }
-    if !is_attested && reasons.is_empty() {
-        reasons.push("there is provenance, but no publish attestation (CEP-27)".to_owned());
-    }
-    match is_attested {
-        true => Ok(bundles),
-        false => Err(reasons.join("; ")),
     }
 }
 

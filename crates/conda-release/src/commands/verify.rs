@@ -5,11 +5,17 @@ mod finding;
 mod history;
 mod judge;
 mod pace;
+mod release;
 mod report;
 mod state;
 mod targets;
 
-use std::{collections::BTreeSet, num::NonZeroUsize, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    num::NonZeroUsize,
+    path::PathBuf,
+    sync::Arc,
+};
 
 use cep27::{Subdir, TargetChannel};
 use clap::Args;
@@ -22,6 +28,7 @@ use self::{
     history::History,
     judge::Judge,
     pace::Pace,
+    release::Release,
     report::{Report, Rules},
     state::{Basis, StateFile},
     targets::Targets,
@@ -51,6 +58,10 @@ pub(super) use attestations::{all_beside, beside};
 /// So --attested-since by itself excuses nothing: an attestation counts if a trusted clock says that it
 /// was signed since then, and a package without one is excused if --baseline, a report that you made
 /// earlier, has those very bytes without one.
+///
+/// A release manifest stands for the packages it names. Where its own attestation lies beside it, that is verified
+/// too: the manifest has the attested bytes, and every package in it the attested hash. One that has changed since,
+/// or has no attestation yet, is said to.
 ///
 /// Policy and trust are taken from the command line, or from a file named with --config: its
 /// `[[verify]]` entries, of which any one suffices, and sign.trust. What a checkout configures by
@@ -167,11 +178,20 @@ impl VerifyArgs {
         };
         let verifier = Verifier::new(&trust)?;
         let targets = Targets::read(&self.targets, &wanted, &given, printer).await?;
+        let manifests: Vec<PathBuf> = self
+            .targets
+            .iter()
+            .filter(|target| targets::is_manifest(target))
+            .map(PathBuf::from)
+            .collect();
         let audits = self
             .targets
             .iter()
             .any(|target| targets::is_channel(target));
         let mut report = Report::begin(&trust, origin, self.targets, printer)?;
+        for manifest in manifests {
+            report.release(Release::judge(&manifest, &verifier, &policy)?)?;
+        }
         let total = targets.subjects.len();
         let activity = Activity::start_rated(printer, "Verifying", total);
         let mut pace = Pace::start(printer, &activity, total, audits);

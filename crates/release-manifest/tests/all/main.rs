@@ -7,6 +7,7 @@ mod manifest;
 mod merge;
 mod names;
 mod plan;
+mod release_statement;
 mod samples;
 mod schemas;
 mod transitions;

@@ -68,7 +68,7 @@ impl Given {
     }
 }
 
-/// The bundle beside a package: `<package>.sigstore.json`.
+/// The bundle beside a package or a manifest: `<package>.sigstore.json`.
 pub(in crate::commands) fn beside(package: &Path) -> PathBuf {
     with_suffix(package, ".sigstore.json")
 }

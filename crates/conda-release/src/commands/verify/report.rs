@@ -7,7 +7,7 @@ use conda_attest::{Outcome, Predicate, Trust, Verdict};
 use release_manifest::{PackageKey, Timestamp};
 use serde::Serialize;
 
-use super::{finding::Finding, history::History, state::Known, targets::Facts};
+use super::{finding::Finding, history::History, release::Release, state::Known, targets::Facts};
 use crate::{
     commands::policy::Origin,
     error::{Error, with_causes},
@@ -38,6 +38,8 @@ struct Document {
     rehearsal: bool,
     policy: Origin,
     targets: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    releases: Vec<Release>,
     packages: Vec<Entry>,
     summary: Summary,
 }
@@ -362,6 +364,7 @@ impl<'a> Report<'a> {
                 rehearsal: trust.is_sandbox(),
                 policy,
                 targets,
+                releases: Vec::new(),
                 packages: Vec::new(),
                 summary: Summary::default(),
             },
@@ -369,6 +372,17 @@ impl<'a> Report<'a> {
             status: Status::Done,
             known: 0,
         })
+    }
+
+    /// Takes what came of a release as a whole; its packages are told of by themselves.
+    ///
+    /// # Errors
+    /// stdout cannot be written.
+    pub(super) fn release(&mut self, release: Release) -> Result<(), Error> {
+        self.status = self.status.and(release.status());
+        self.printer.result(&release.lines())?;
+        self.document.releases.push(release);
+        Ok(())
     }
 
     /// Takes what came of one package.
@@ -438,7 +452,10 @@ impl Summary {
     }
 }
 
-fn failures<'a>(verdict: &'a Verdict, margin: &'a str) -> impl Iterator<Item = String> + 'a {
+pub(super) fn failures<'a>(
+    verdict: &'a Verdict,
+    margin: &'a str,
+) -> impl Iterator<Item = String> + 'a {
     verdict.checks.iter().filter_map(move |check| {
         let Outcome::Failed { message, .. } = &check.result else {
             return None;
@@ -460,6 +477,7 @@ fn kind(predicate: Predicate) -> &'static str {
     match predicate {
         Predicate::Publish => "publish attestation",
         Predicate::Provenance => "provenance",
+        Predicate::Release => "release attestation",
         Predicate::Other => "something else",
     }
 }

@@ -88,9 +88,10 @@ pub(super) fn is_channel(target: &str) -> bool {
     is_url(target) || Path::new(target).is_dir()
 }
 
-fn is_manifest(target: &str) -> bool {
+/// Whether a target is a release's manifest.
+pub(super) fn is_manifest(target: &str) -> bool {
     let extension = Path::new(target).extension();
-    extension.is_some_and(|extension| extension == "json")
+    !is_channel(target) && extension.is_some_and(|extension| extension == "json")
 }
 
 impl Targets {
