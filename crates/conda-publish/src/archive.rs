@@ -1,5 +1,6 @@
 //! What a package archive says about itself.
 
+use std::io::{Read, Seek};
 use std::path::Path;
 
 use cep27::Format;
@@ -14,6 +15,15 @@ use crate::{Error, disk};
 /// An archive that can't be read fails the index of its whole subdir, and on a target it could never be replaced:
 /// so it must not get there. `file` is where its bytes are, `shown` the path to name in the error.
 pub(crate) fn check(file: &Path, shown: &Path, package: &PackageKey) -> Result<(), Error> {
+    check_content(disk::open_existing(file)?, shown, package).map(drop)
+}
+
+/// [`check`], of an archive that is read from anywhere; what it says of itself.
+pub(crate) fn check_content(
+    archive: impl Read + Seek,
+    shown: &Path,
+    package: &PackageKey,
+) -> Result<IndexJson, Error> {
     let refused = |reason: String| Error::Archive {
         package: Box::new(package.clone()),
         path: shown.to_owned(),
@@ -23,7 +33,7 @@ pub(crate) fn check(file: &Path, shown: &Path, package: &PackageKey) -> Result<(
         Format::Conda => CondaArchiveType::Conda,
         Format::TarBz2 => CondaArchiveType::TarBz2,
     };
-    let index = index_json(file, kind)?.map_err(refused)?;
+    let index = content_index_json(archive, kind).map_err(refused)?;
     let subdir = index.subdir.as_deref().unwrap_or("no subdir");
     for (field, expected, found) in [
         ("name", package.file.name(), index.name.as_source()),
@@ -38,7 +48,7 @@ pub(crate) fn check(file: &Path, shown: &Path, package: &PackageKey) -> Result<(
             )));
         }
     }
-    Ok(())
+    Ok(index)
 }
 
 /// Reads `info/index.json` from an archive; the inner error is the archive's fault.
@@ -46,11 +56,15 @@ pub(crate) fn index_json(
     file: &Path,
     kind: CondaArchiveType,
 ) -> Result<Result<IndexJson, String>, Error> {
-    let reader = disk::open_existing(file)?;
-    let content = match seek::read_package_file_content(&reader, kind, IndexJson::package_path()) {
-        Ok(content) => content,
-        Err(error) => return Ok(Err(format!("its info/index.json cannot be read: {error}"))),
-    };
-    Ok(IndexJson::from_slice(&content)
-        .map_err(|error| format!("its info/index.json is invalid: {error}")))
+    Ok(content_index_json(disk::open_existing(file)?, kind))
+}
+
+fn content_index_json(
+    archive: impl Read + Seek,
+    kind: CondaArchiveType,
+) -> Result<IndexJson, String> {
+    let content = seek::read_package_file_content(archive, kind, IndexJson::package_path())
+        .map_err(|error| format!("its info/index.json cannot be read: {error}"))?;
+    IndexJson::from_slice(&content)
+        .map_err(|error| format!("its info/index.json is invalid: {error}"))
 }

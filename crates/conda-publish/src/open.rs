@@ -6,7 +6,8 @@ use std::sync::Arc;
 use release_manifest::Mode;
 
 use crate::{
-    Channel, ChannelLocation, ChannelUrl, Error, FileChannel, Kind, Patience, TokenSource,
+    Channel, ChannelLocation, ChannelUrl, Error, FileChannel, Kind, Patience, S3Channel,
+    TokenSource,
 };
 
 /// How a channel is opened.
@@ -51,6 +52,16 @@ pub async fn open(
                 });
             }
             Ok(Box::new(FileChannel::open(path, Kind::Target(Mode::Live))?))
+        }
+        ChannelLocation::S3 { bucket, path } => {
+            if options.force {
+                return Err(Error::Unsupported {
+                    channel: location.to_string(),
+                    reason: "never replaces what is published: --force is for servers that offer it",
+                });
+            }
+            let patience = options.patience.clone();
+            Ok(Box::new(S3Channel::open(bucket, path, patience).await?))
         }
         other => Err(Error::Unsupported {
             channel: other.to_string(),

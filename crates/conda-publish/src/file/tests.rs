@@ -1,6 +1,6 @@
 //! What users of a channel in a folder rely on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use tempfile::{TempDir, tempdir};
 use super::{FileChannel, Kind};
 use crate::fixture::{archive, bundle, bundle_text, key, snapshot, upload};
 use crate::repodata::Repodata;
-use crate::{Channel, ChannelReader, Error, SIDECAR_LIMIT, Upload, disk};
+use crate::{Channel, ChannelReader, Error, Present, SIDECAR_LIMIT, Upload, disk};
 
 const LIVE: Kind = Kind::Target(Mode::Live);
 const GREET: &str = "linux-64/greet-1.0-h1_0.conda";
