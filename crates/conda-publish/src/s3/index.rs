@@ -38,6 +38,8 @@ const ROUNDS: u32 = 20;
 pub(super) struct Known {
     pub(super) hashes: Hashes,
     pub(super) index: Option<IndexJson>,
+    /// Whether it, or an attestation of it, wasn't there before.
+    pub(super) is_new: bool,
 }
 
 /// A subdir, compared with its repodata.

@@ -24,7 +24,7 @@ mod probe;
 mod put;
 mod ranged;
 mod sidecars;
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,7 +36,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cep27::Subdir;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use release_manifest::PackageKey;
+use release_manifest::{PackageKey, PublishResult};
 use tokio::sync::{OnceCell, Semaphore};
 use url::Url;
 
@@ -48,7 +48,7 @@ use crate::blocking::blocking;
 use crate::channel::{Channel, Keeps, Placed, Present, Reporter, Upload};
 use crate::repodata::{REPODATA, Record};
 use crate::settings::Settings;
-use crate::sidecar::BundleText;
+use crate::sidecar::{BundleText, Sidecar};
 use crate::source::Source;
 use crate::{Error, Patience};
 
@@ -252,17 +252,26 @@ impl Channel for S3Channel {
         // Known to be writable before the package appears.
         let current = self.bucket.current(package).await?;
         current.with(package, &bundles)?;
-        let arrived = self.put_package(upload, reporter).await?;
-        let known = Known {
-            hashes: arrived.hashes,
-            index: arrived.index,
+        let before = current.sidecar.as_ref().map(Sidecar::sha256);
+        let put::Arrived {
+            result,
+            hashes,
+            index,
+        } = self.put_package(upload, reporter).await?;
+        let mut known = Known {
+            hashes,
+            index,
+            is_new: result == PublishResult::Uploaded,
         };
-        self.known().insert(package.clone(), known);
+        // Known even if its attestations fail: it is there.
+        self.known().insert(package.clone(), known.clone());
         let sidecar_sha256 = self.bucket.attest(package, &bundles, current).await?;
+        known.is_new |= sidecar_sha256 != before;
+        self.known().insert(package.clone(), known);
         Ok(Placed {
             url: self.bucket.url(&package.to_string()),
             sidecar_sha256,
-            result: arrived.result,
+            result,
         })
     }
 

@@ -1,7 +1,5 @@
 //! An object that is sent in parts: it isn't there before it is completed.
 
-use std::time::Duration;
-
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
@@ -69,7 +67,6 @@ impl Multipart {
         &self,
         number: i32,
         bytes: Bytes,
-        telling: impl FnMut(&str, Duration) + Send,
     ) -> impl Future<Output = Result<Option<CompletedPart>, Error>> {
         let Self { bucket, key, id } = self;
         let body = bytes.clone();
@@ -84,7 +81,7 @@ impl Multipart {
         };
         async move {
             let sent = bucket
-                .again(key, bytes.len() as u64, telling, || {
+                .again(key, bytes.len() as u64, |_, _| {}, || {
                     let request = request();
                     async move { Ok(request.send().await?) }
                 })

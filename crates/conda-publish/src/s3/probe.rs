@@ -50,7 +50,7 @@ impl Bucket {
         let metadata = (super::bucket::HASH, "none".to_owned());
         let multipart = Multipart::begin(self, key, "text/plain", metadata).await?;
         let part = multipart
-            .part(1, content.bytes.clone(), |_, _| {})
+            .part(1, content.bytes.clone())
             .await?
             .ok_or_else(|| self.unexpected(key, "an upload ended by itself"))?;
         let completed = multipart.try_complete(vec![part]).await?;

@@ -53,6 +53,10 @@ pub(super) fn part_size(size: u64) -> u64 {
     PART.max(size.div_ceil(PARTS))
 }
 
+fn in_memory(size: u64) -> usize {
+    usize::try_from(size).unwrap_or(usize::MAX)
+}
+
 /// The most memory that sending a package of this size takes, in bytes.
 pub(super) fn memory(size: u64) -> u64 {
     match size <= PART {
@@ -126,7 +130,7 @@ impl Bucket {
     ) -> Result<Sent, Error> {
         let watch = Watch::new(source.size());
         let mut stream = pin!(source.bytes(watch.clone()).await?);
-        let part = part(&mut stream, usize::MAX).await;
+        let part = part(&mut stream, in_memory(source.size())).await;
         let bytes = part.map_err(|fault| source.error(&fault))?;
         let index = {
             let (bytes, path, package) =
@@ -197,8 +201,7 @@ impl Bucket {
     ) -> Result<Sent, Error> {
         let watch = Watch::new(source.size());
         let mut stream = pin!(source.bytes(watch.clone()).await?);
-        let size = usize::try_from(part_size(source.size())).unwrap_or(usize::MAX);
-        let telling = |reason: &str, delay| reporter.repeating(&upload.package, reason, delay);
+        let size = in_memory(part_size(source.size()));
         let (mut md5, mut total) = (Md5::default(), 0);
         let mut number = 0;
         let mut flying = FuturesUnordered::new();
@@ -220,7 +223,7 @@ impl Bucket {
                 }
             }
             number += 1;
-            flying.push(multipart.part(number, part, telling));
+            flying.push(multipart.part(number, part));
             watch.report(upload, reporter);
         }
         while let Some(done) = flying.next().await {
@@ -311,12 +314,12 @@ fn check(index: &IndexJson, path: &Path, package: &PackageKey) -> Result<(), Err
     }
 }
 
-/// The next bytes, so many but for the last; empty at the end.
+/// The next bytes, so many but for the last; empty at the end. The last of a package come only when its hash is right.
 async fn part(
     stream: &mut (impl Stream<Item = Result<Bytes, Fault>> + Unpin),
     size: usize,
 ) -> Result<Bytes, Fault> {
-    let mut part = BytesMut::new();
+    let mut part = BytesMut::with_capacity(size);
     while part.len() < size {
         match stream.next().await {
             None => break,
