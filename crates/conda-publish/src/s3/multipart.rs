@@ -81,10 +81,15 @@ impl Multipart {
         };
         async move {
             let sent = bucket
-                .again(key, bytes.len() as u64, |_, _| {}, || {
-                    let request = request();
-                    async move { Ok(request.send().await?) }
-                })
+                .again(
+                    key,
+                    bytes.len() as u64,
+                    |_, _| {},
+                    || {
+                        let request = request();
+                        async move { Ok(request.send().await?) }
+                    },
+                )
                 .await?;
             match sent {
                 Ok(sent) => Ok(Some(

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use futures::StreamExt as _;
+
 use super::*;
 use crate::fixture::upload;
 use crate::{ChannelLocation, OpenOptions};
@@ -25,7 +27,11 @@ fn release(sources: &Path) -> Vec<Upload> {
 fn child(server: &VersityGw, sources: &Path, story: &str) -> Command {
     let mut command = Command::new(env::current_exe().unwrap());
     command
-        .args(["--exact", "s3::tests::crash::the_process_to_be_killed", "--ignored"])
+        .args([
+            "--exact",
+            "s3::tests::crash::the_process_to_be_killed",
+            "--ignored",
+        ])
         .env(SOURCES, sources)
         .env(STORY, story)
         .env("HOME", sources)
@@ -48,7 +54,9 @@ async fn the_process_to_be_killed() {
     let location: ChannelLocation = format!("s3://{BUCKET}/{PATH}").parse().unwrap();
     if env::var(STORY).unwrap() == "large" {
         let upload = given(&sources);
-        let channel = crate::open(&location, &OpenOptions::default()).await.unwrap();
+        let channel = crate::open(&location, &OpenOptions::default())
+            .await
+            .unwrap();
         channel.put(&upload, &()).await.unwrap();
         return channel.finish().await.unwrap();
     }
@@ -67,15 +75,20 @@ fn drop_placed(placed: Result<crate::Placed, crate::Error>) {
     placed.unwrap();
 }
 
-use futures::StreamExt as _;
-
 #[tokio::test]
 async fn a_release_is_finished_by_repetition_however_often_it_is_killed() {
     const KILLS: u32 = 50;
-    let Some((server, sources)) = start() else { return };
+    let Some((server, sources)) = start() else {
+        return;
+    };
     let uploads = release(sources.path());
     let began = Instant::now();
-    assert!(child(&server, sources.path(), "release").status().unwrap().success());
+    assert!(
+        child(&server, sources.path(), "release")
+            .status()
+            .unwrap()
+            .success()
+    );
     let whole = began.elapsed();
     let channel = channel_at(&server.endpoint(), PATH);
     check_complete(&channel, &uploads).await;
@@ -90,7 +103,12 @@ async fn a_release_is_finished_by_repetition_however_often_it_is_killed() {
         check_nothing_dangles(&channel).await;
         // Each begins anew at times, so that kills come early and late in a release.
         if kill % 5 == 4 {
-            assert!(self::child(&server, sources.path(), "release").status().unwrap().success());
+            assert!(
+                self::child(&server, sources.path(), "release")
+                    .status()
+                    .unwrap()
+                    .success()
+            );
             check_complete(&channel, &uploads).await;
             assert_eq!(records(&channel, "noarch").await.len(), 20);
             clear(&channel).await;
@@ -121,7 +139,7 @@ fn given(sources: &Path) -> Upload {
     }
 }
 
-/// An archive of about this size whose content is zeros: a `.conda` with a large stored member before its parts.
+/// An archive of about this size that is zeros at first.
 fn sparse(sources: &Path, size: u64) -> Upload {
     use std::io::Write as _;
 
@@ -135,7 +153,11 @@ fn sparse(sources: &Path, size: u64) -> Upload {
     file.write_all(&bytes).unwrap();
     drop(file);
     let sha256 = disk::hash(&path).unwrap().unwrap();
-    std::fs::write(sources.join("given"), format!("{}\n{sha256}", path.display())).unwrap();
+    std::fs::write(
+        sources.join("given"),
+        format!("{}\n{sha256}", path.display()),
+    )
+    .unwrap();
     given(sources)
 }
 
@@ -153,7 +175,9 @@ async fn a_package_of_2_gib_takes_little_memory() {
 #[cfg(target_os = "linux")]
 async fn takes_little_memory(size: u64) {
     const MOST: u64 = 100 * 1024;
-    let Some((server, sources)) = start() else { return };
+    let Some((server, sources)) = start() else {
+        return;
+    };
     let package = sparse(sources.path(), size);
     let mut child = child(&server, sources.path(), "large").spawn().unwrap();
     let status = PathBuf::from(format!("/proc/{}/status", child.id()));

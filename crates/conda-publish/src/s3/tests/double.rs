@@ -37,7 +37,9 @@ async fn answer(State(server): State<Unconditional>, request: Request) -> Respon
         "POST" if query.contains("uploads") => xml(
             "<InitiateMultipartUploadResult><UploadId>1</UploadId></InitiateMultipartUploadResult>",
         ),
-        "POST" => xml("<CompleteMultipartUploadResult><ETag>\"1\"</ETag></CompleteMultipartUploadResult>"),
+        "POST" => {
+            xml("<CompleteMultipartUploadResult><ETag>\"1\"</ETag></CompleteMultipartUploadResult>")
+        }
         "PUT" if query.contains("partNumber") => answer_with(200, Vec::new()),
         "PUT" => {
             let is_met = is_met(&parts.headers, objects.get(&path));
@@ -103,9 +105,8 @@ async fn a_redirect_is_not_followed_with_credentials() {
 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    let router = Router::new().fallback(async move || {
-        (StatusCode::TEMPORARY_REDIRECT, [("location", elsewhere)])
-    });
+    let router = Router::new()
+        .fallback(async move || (StatusCode::TEMPORARY_REDIRECT, [("location", elsewhere)]));
     tokio::spawn(async move { axum::serve(listener, router).await });
 
     let error = channel_at(&endpoint, PATH).preflight().await.unwrap_err();

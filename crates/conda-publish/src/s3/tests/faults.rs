@@ -1,6 +1,6 @@
 //! Bad credentials and bad networks.
 
-use channel_servers::toxiproxy::{Toxiproxy, Towards};
+use channel_servers::toxiproxy::{Towards, Toxiproxy};
 
 use super::*;
 use crate::fixture::upload;
@@ -9,10 +9,20 @@ use crate::{Error, Upload};
 #[tokio::test]
 async fn wrong_credentials_and_wrong_buckets_are_said_to_be_that() {
     let Some((server, _)) = start() else { return };
-    let wrong = S3Channel::with(access(&server.endpoint(), "wrong"), BUCKET, PATH, patience());
+    let wrong = S3Channel::with(
+        access(&server.endpoint(), "wrong"),
+        BUCKET,
+        PATH,
+        patience(),
+    );
     let error = wrong.unwrap().preflight().await.unwrap_err();
     match &error {
-        Error::Refused { status: 403, reason, help, .. } => {
+        Error::Refused {
+            status: 403,
+            reason,
+            help,
+            ..
+        } => {
             assert!(reason.starts_with("SignatureDoesNotMatch"), "{reason}");
             assert!(help.contains("secret is wrong"), "{help}");
         }
@@ -30,14 +40,19 @@ async fn wrong_credentials_and_wrong_buckets_are_said_to_be_that() {
         missing.lookup(&[package].into()).await.unwrap_err(),
     ] {
         match error {
-            Error::Refused { status: 404, help, .. } => {
+            Error::Refused {
+                status: 404, help, ..
+            } => {
                 assert!(help.contains("create the bucket"), "{help}");
             }
             error => panic!("{error}"),
         }
     }
 
-    let none = Access { credentials: None, ..access(&server.endpoint(), "") };
+    let none = Access {
+        credentials: None,
+        ..access(&server.endpoint(), "")
+    };
     let none = S3Channel::with(none, BUCKET, PATH, patience()).unwrap();
     let error = none.preflight().await.unwrap_err();
     assert!(matches!(error, Error::NoCredentials { .. }), "{error}");
@@ -55,8 +70,12 @@ async fn a_server_that_is_away_is_asked_only_so_often() {
 
 #[tokio::test]
 async fn connections_that_break_are_made_again_and_nothing_is_lost() {
-    let Some((server, sources)) = start() else { return };
-    let Some(toxiproxy) = Toxiproxy::start() else { return };
+    let Some((server, sources)) = start() else {
+        return;
+    };
+    let Some(toxiproxy) = Toxiproxy::start() else {
+        return;
+    };
     let proxy = toxiproxy.to(&server.address()).await;
     let endpoint = format!("http://{}", proxy.address);
     let mut uploads: Vec<Upload> = (0..8)
@@ -79,8 +98,12 @@ async fn connections_that_break_are_made_again_and_nothing_is_lost() {
 
 #[tokio::test]
 async fn a_reset_in_the_middle_of_a_package_shows_nothing() {
-    let Some((server, sources)) = start() else { return };
-    let Some(toxiproxy) = Toxiproxy::start() else { return };
+    let Some((server, sources)) = start() else {
+        return;
+    };
+    let Some(toxiproxy) = Toxiproxy::start() else {
+        return;
+    };
     let proxy = toxiproxy.to(&server.address()).await;
     let channel = channel_at(&format!("http://{}", proxy.address), PATH);
     channel.preflight().await.unwrap();
@@ -93,7 +116,11 @@ async fn a_reset_in_the_middle_of_a_package_shows_nothing() {
     assert_eq!(read(&direct, "linux-64/large-1-0.conda").await, None);
 
     proxy.remove("limit_data", Towards::Server).await;
-    publish(&channel_at(&format!("http://{}", proxy.address), PATH), &[&package]).await;
+    publish(
+        &channel_at(&format!("http://{}", proxy.address), PATH),
+        &[&package],
+    )
+    .await;
     check_complete(&direct, std::slice::from_ref(&package)).await;
     assert_eq!(unfinished(&direct).await, 0);
 }

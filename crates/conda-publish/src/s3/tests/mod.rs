@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use super::connect::Access;
 use super::document::is_compressed;
 use super::{OWN, S3Channel};
-use crate::fixture::key;
+use crate::fixture::{archive, bundle, key};
 use crate::repodata::Record;
 use crate::{Channel, Patience, Sidecar, Upload, disk};
 
@@ -73,7 +73,9 @@ async fn publish(channel: &S3Channel, uploads: &[&Upload]) {
 /// What is in the channel, by name, but for our own.
 async fn objects(channel: &S3Channel) -> BTreeMap<String, String> {
     let entries = channel.bucket.list("").await.unwrap();
-    let entries = entries.into_iter().filter(|entry| !entry.key.starts_with(OWN));
+    let entries = entries
+        .into_iter()
+        .filter(|entry| !entry.key.starts_with(OWN));
     entries.map(|entry| (entry.key, entry.etag)).collect()
 }
 
@@ -83,7 +85,11 @@ async fn read(channel: &S3Channel, key: &str) -> Option<Vec<u8>> {
 }
 
 async fn records(channel: &S3Channel, subdir: &str) -> BTreeMap<String, Record> {
-    channel.bucket.records(subdir.parse().unwrap()).await.unwrap()
+    channel
+        .bucket
+        .records(subdir.parse().unwrap())
+        .await
+        .unwrap()
 }
 
 async fn sidecar(channel: &S3Channel, package: &str) -> Option<Sidecar> {
@@ -111,7 +117,11 @@ async fn check_nothing_dangles(channel: &S3Channel) {
             }
         }
     }
-    for key in objects(channel).await.keys().filter(|key| key.ends_with(".sigs")) {
+    for key in objects(channel)
+        .await
+        .keys()
+        .filter(|key| key.ends_with(".sigs"))
+    {
         Sidecar::parse(&read(channel, key).await.unwrap()).unwrap();
     }
 }
@@ -142,9 +152,18 @@ fn large(folder: &Path, name: &str, size: usize) -> Upload {
     // What doesn't get smaller when it is compressed, and is the same each time.
     let mut state = 1_u64;
     let noise = std::iter::repeat_with(|| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
         char::from(b' ' + u8::try_from((state >> 33) % 90).unwrap())
     });
     let payload: String = noise.take(size).collect();
-    crate::fixture::upload(folder, name, &payload)
+    let package = key(name);
+    let source = archive(folder, &package, &payload, package.subdir.as_str());
+    Upload {
+        sha256: disk::hash(&source).unwrap().unwrap(),
+        source,
+        package,
+        bundles: vec![bundle(folder, name)],
+    }
 }

@@ -27,7 +27,9 @@ async fn make_public(channel: &S3Channel) {
 
 #[tokio::test]
 async fn what_is_published_is_read_by_clients() {
-    let Some((server, sources)) = start() else { return };
+    let Some((server, sources)) = start() else {
+        return;
+    };
     let channel = channel_at(&server.endpoint(), PATH);
     channel.preflight().await.unwrap();
     assert!(objects(&channel).await.is_empty());
@@ -52,21 +54,33 @@ async fn what_is_published_is_read_by_clients() {
         let sidecar = remote.sidecar(package).await.unwrap().unwrap();
         let expected = bundle_text(&format!(
             "{package} {}",
-            if package.to_string() == GREET { "hello" } else { "data" }
+            if package.to_string() == GREET {
+                "hello"
+            } else {
+                "data"
+            }
         ));
         assert_eq!(sidecar.bundles().collect::<Vec<_>>(), [expected]);
     }
-    assert_eq!(placed.sidecar_sha256, sidecar(&channel, GREET).await.map(|s| s.sha256()));
+    assert_eq!(
+        placed.sidecar_sha256,
+        sidecar(&channel, GREET).await.map(|s| s.sha256())
+    );
     let record = read(&channel, "noarch/repodata.json").await.unwrap();
     let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
     let record = &record["packages"]["data-2.0-0.tar.bz2"];
-    assert_eq!((&record["name"], &record["noarch"]), (&"data".into(), &"generic".into()));
+    assert_eq!(
+        (&record["name"], &record["noarch"]),
+        (&"data".into(), &"generic".into())
+    );
     assert_eq!(record["md5"].as_str().map(str::len), Some(32));
 }
 
 #[tokio::test]
 async fn the_same_again_changes_nothing_and_other_bytes_are_a_conflict() {
-    let Some((server, sources)) = start() else { return };
+    let Some((server, sources)) = start() else {
+        return;
+    };
     let first = upload(sources.path(), GREET, "hello");
     publish(&channel_at(&server.endpoint(), PATH), &[&first]).await;
 
@@ -91,15 +105,21 @@ async fn the_same_again_changes_nothing_and_other_bytes_are_a_conflict() {
 }
 
 fn modified(server: &VersityGw) -> Vec<std::time::SystemTime> {
-    [GREET, "linux-64/repodata.json", "linux-64/repodata.json.zst"]
-        .map(|name| server.file(BUCKET, &format!("{PATH}/{name}")))
-        .map(|file| file.metadata().unwrap().modified().unwrap())
-        .to_vec()
+    [
+        GREET,
+        "linux-64/repodata.json",
+        "linux-64/repodata.json.zst",
+    ]
+    .map(|name| server.file(BUCKET, &format!("{PATH}/{name}")))
+    .map(|file| file.metadata().unwrap().modified().unwrap())
+    .to_vec()
 }
 
 #[tokio::test]
 async fn a_hash_in_the_metadata_is_not_believed_against_the_repodata() {
-    let Some((server, sources)) = start() else { return };
+    let Some((server, sources)) = start() else {
+        return;
+    };
     let package = upload(sources.path(), GREET, "hello");
     let channel = channel_at(&server.endpoint(), PATH);
     publish(&channel, &[&package]).await;
@@ -118,7 +138,9 @@ async fn a_hash_in_the_metadata_is_not_believed_against_the_repodata() {
 
 #[tokio::test]
 async fn sidecars_grow_by_what_is_new_and_repodata_follows() {
-    let Some((server, sources)) = start() else { return };
+    let Some((server, sources)) = start() else {
+        return;
+    };
     let channel = channel_at(&server.endpoint(), "");
     let mut package = upload(sources.path(), GREET, "hello");
     publish(&channel, &[&package]).await;
@@ -129,12 +151,18 @@ async fn sidecars_grow_by_what_is_new_and_repodata_follows() {
     assert_eq!(new.bundles().len(), 2);
     check_complete(&channel, std::slice::from_ref(&package)).await;
     // Who read the repodata before finds what it named.
-    assert!(read(&channel, &format!("{GREET}.sigs.{}", old.sha256())).await.is_some());
+    assert!(
+        read(&channel, &format!("{GREET}.sigs.{}", old.sha256()))
+            .await
+            .is_some()
+    );
 }
 
 #[tokio::test]
 async fn a_sidecar_that_would_grow_too_large_stops_the_package_before_it_appears() {
-    let Some((server, sources)) = start() else { return };
+    let Some((server, sources)) = start() else {
+        return;
+    };
     let channel = channel_at(&server.endpoint(), PATH);
     let mut package = upload(sources.path(), GREET, "hello");
     let long = "x".repeat(SIDECAR_LIMIT as usize / 2);
@@ -148,7 +176,9 @@ async fn a_sidecar_that_would_grow_too_large_stops_the_package_before_it_appears
 
 #[tokio::test]
 async fn records_and_keys_of_others_stay_and_what_a_killed_run_left_is_listed() {
-    let Some((server, sources)) = start() else { return };
+    let Some((server, sources)) = start() else {
+        return;
+    };
     let channel = channel_at(&server.endpoint(), PATH);
     let listed = upload(sources.path(), GREET, "hello");
     publish(&channel, &[&listed]).await;
@@ -186,8 +216,13 @@ async fn records_and_keys_of_others_stay_and_what_a_killed_run_left_is_listed() 
     for upload in &left {
         let record = &records[upload.package.file.as_str()];
         assert_eq!(record.sha256, Some(upload.sha256.to_string()));
-        let sidecar = sidecar(&channel, &upload.package.to_string()).await.unwrap();
-        assert_eq!(record.advertised(&upload.package).unwrap(), Some(sidecar.sha256()));
+        let sidecar = sidecar(&channel, &upload.package.to_string())
+            .await
+            .unwrap();
+        assert_eq!(
+            record.advertised(&upload.package).unwrap(),
+            Some(sidecar.sha256())
+        );
     }
 }
 
@@ -200,7 +235,9 @@ async fn write(channel: &S3Channel, name: &str, bytes: &[u8]) {
 
 #[tokio::test]
 async fn records_follow_sidecars_that_others_changed_and_both_forms_agree() {
-    let Some((server, sources)) = start() else { return };
+    let Some((server, sources)) = start() else {
+        return;
+    };
     let channel = channel_at(&server.endpoint(), PATH);
     let uploads = [
         upload(sources.path(), GREET, "hello"),
@@ -208,7 +245,11 @@ async fn records_follow_sidecars_that_others_changed_and_both_forms_agree() {
     ];
     publish(&channel, &[&uploads[0], &uploads[1]]).await;
     write(&channel, &format!("{GREET}.sigs"), b"[{\"other\": 1}]").await;
-    channel.bucket.delete("linux-64/b-1-0.conda.sigs").await.unwrap();
+    channel
+        .bucket
+        .delete("linux-64/b-1-0.conda.sigs")
+        .await
+        .unwrap();
     write(&channel, "linux-64/repodata.json.zst", b"stale").await;
     let channel = channel_at(&server.endpoint(), PATH);
     channel.finish().await.unwrap();
@@ -216,7 +257,12 @@ async fn records_follow_sidecars_that_others_changed_and_both_forms_agree() {
     let records = records(&channel, "linux-64").await;
     assert_eq!(records["b-1-0.conda"].attestations_sha256, None);
     let other = disk::hash_of(b"[{\"other\": 1}]");
-    assert_eq!(records["greet-1.0-h1_0.conda"].advertised(&key(GREET)).unwrap(), Some(other));
+    assert_eq!(
+        records["greet-1.0-h1_0.conda"]
+            .advertised(&key(GREET))
+            .unwrap(),
+        Some(other)
+    );
     let json = read(&channel, "linux-64/repodata.json").await.unwrap();
     let zst = read(&channel, "linux-64/repodata.json.zst").await.unwrap();
     assert!(is_compressed(&zst, &json));
@@ -224,13 +270,23 @@ async fn records_follow_sidecars_that_others_changed_and_both_forms_agree() {
 
 #[tokio::test]
 async fn a_malformed_sidecar_and_a_foreign_folder_are_named_before_anything_is_published() {
-    let Some((server, sources)) = start() else { return };
+    let Some((server, sources)) = start() else {
+        return;
+    };
     let channel = channel_at(&server.endpoint(), PATH);
     publish(&channel, &[&upload(sources.path(), GREET, "hello")]).await;
     write(&channel, &format!("{GREET}.sigs"), b"{}").await;
-    let error = channel_at(&server.endpoint(), PATH).preflight().await.unwrap_err();
+    let error = channel_at(&server.endpoint(), PATH)
+        .preflight()
+        .await
+        .unwrap_err();
     assert!(matches!(error, Error::Sidecar { .. }), "{error}");
-    assert!(error.to_string().contains(&format!("s3://{BUCKET}/{PATH}/{GREET}.sigs")), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains(&format!("s3://{BUCKET}/{PATH}/{GREET}.sigs")),
+        "{error}"
+    );
 
     let foreign = channel_at(&server.endpoint(), "foreign");
     write(&foreign, "holiday.jpg", b"x").await;
@@ -246,7 +302,9 @@ async fn a_malformed_sidecar_and_a_foreign_folder_are_named_before_anything_is_p
 
 #[tokio::test]
 async fn a_large_package_goes_in_parts_and_appears_whole() {
-    let Some((server, sources)) = start() else { return };
+    let Some((server, sources)) = start() else {
+        return;
+    };
     let channel = channel_at(&server.endpoint(), PATH);
     let package = large(sources.path(), GREET, 24 << 20);
     let told = Told::default();
@@ -290,7 +348,9 @@ impl Reporter for Edits<'_> {
 
 #[tokio::test]
 async fn a_file_edited_while_it_is_sent_never_appears() {
-    let Some((server, sources)) = start() else { return };
+    let Some((server, sources)) = start() else {
+        return;
+    };
     let channel = channel_at(&server.endpoint(), PATH);
     let package = large(sources.path(), GREET, 24 << 20);
     let error = channel.put(&package, &Edits(&package)).await.unwrap_err();
@@ -303,12 +363,17 @@ async fn a_file_edited_while_it_is_sent_never_appears() {
     channel.finish().await.unwrap();
     assert_eq!(unfinished(&channel).await, 0);
     let names: Vec<_> = objects(&channel).await.into_keys().collect();
-    assert!(names.iter().all(|name| name.starts_with("noarch/repodata")), "{names:?}");
+    assert!(
+        names.iter().all(|name| name.starts_with("noarch/repodata")),
+        "{names:?}"
+    );
 }
 
 #[tokio::test]
 async fn an_upload_that_is_given_up_leaves_nothing_and_one_left_behind_is_ended() {
-    let Some((server, sources)) = start() else { return };
+    let Some((server, sources)) = start() else {
+        return;
+    };
     let channel = channel_at(&server.endpoint(), PATH);
     let package = large(sources.path(), GREET, 24 << 20);
     let waits = Waits::default();
@@ -322,7 +387,9 @@ async fn an_upload_that_is_given_up_leaves_nothing_and_one_left_behind_is_ended(
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), ended).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(30), ended)
+        .await
+        .unwrap();
     assert_eq!(read(&channel, GREET).await, None);
 
     // As a process that is killed leaves it.
@@ -345,13 +412,20 @@ impl Reporter for Waits {
 
 #[tokio::test]
 async fn an_archive_that_says_to_be_another_package_is_not_published() {
-    let Some((server, sources)) = start() else { return };
+    let Some((server, sources)) = start() else {
+        return;
+    };
     let channel = channel_at(&server.endpoint(), PATH);
     let package = key("noarch/a-1-0.conda");
     let source = archive(sources.path(), &package, "x", "linux-64");
     let sha256 = disk::hash(&source).unwrap().unwrap();
     let bundles = Vec::new();
-    let upload = Upload { source, package, sha256, bundles };
+    let upload = Upload {
+        source,
+        package,
+        sha256,
+        bundles,
+    };
     let error = channel.put(&upload, &()).await.unwrap_err();
     assert!(matches!(error, Error::Archive { .. }), "{error}");
     assert_eq!(read(&channel, "noarch/a-1-0.conda").await, None);

@@ -6,12 +6,18 @@ use crate::fixture::{bundle, upload};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_publishers_at_once_lose_nothing() {
     const ROUNDS: usize = 20;
-    let Some((server, sources)) = start() else { return };
+    let Some((server, sources)) = start() else {
+        return;
+    };
     let mut all = Vec::new();
     for round in 0..ROUNDS {
         // Each has a package of its own, and both the same one, each with an attestation of its own.
         let uploads = ["a", "b"].map(|who| {
-            let own = upload(sources.path(), &format!("noarch/{who}-{round}-0.conda"), who);
+            let own = upload(
+                sources.path(),
+                &format!("noarch/{who}-{round}-0.conda"),
+                who,
+            );
             let mut both = upload(sources.path(), "linux-64/both-1-0.conda", "both");
             both.bundles = vec![bundle(sources.path(), &format!("{who} {round}"))];
             vec![own, both]
@@ -39,7 +45,9 @@ async fn two_publishers_at_once_lose_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_large_package_from_two_publishers_is_there_once() {
-    let Some((server, sources)) = start() else { return };
+    let Some((server, sources)) = start() else {
+        return;
+    };
     let package = large(sources.path(), "linux-64/both-1-0.conda", 24 << 20);
     let put = async || {
         let channel = channel_at(&server.endpoint(), PATH);
