@@ -1,4 +1,8 @@
 //! Programs of others that tests run beside ours.
+#![expect(
+    clippy::expect_used,
+    reason = "a server that does not start ends the test"
+)]
 
 use std::env;
 use std::net::{SocketAddr, TcpListener, TcpStream};

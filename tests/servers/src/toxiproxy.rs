@@ -1,4 +1,8 @@
 //! Toxiproxy: a TCP proxy that treats connections as bad networks do.
+#![expect(
+    clippy::expect_used,
+    reason = "a server that does not start ends the test"
+)]
 
 use std::process::Command;
 

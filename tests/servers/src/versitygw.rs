@@ -1,4 +1,8 @@
 //! Versity's S3 gateway: a real S3 server over a folder.
+#![expect(
+    clippy::expect_used,
+    reason = "a server that does not start ends the test"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -206,31 +206,37 @@ impl Bucket {
         let mut number = 0;
         let mut flying = FuturesUnordered::new();
         let mut parts = Vec::new();
-        loop {
-            let part = part(&mut stream, size).await;
-            let part = part.map_err(|fault| source.error(&fault))?;
-            if part.is_empty() {
-                break;
+        let sent = loop {
+            let part = match part(&mut stream, size).await {
+                Ok(part) => part,
+                Err(fault) => break Err(source.error(&fault)),
+            };
+            let is_end = part.is_empty();
+            if !is_end {
+                md5.update(&part);
+                total += part.len() as u64;
             }
-            md5.update(&part);
-            total += part.len() as u64;
-            if flying.len() >= AT_ONCE
+            if (is_end || flying.len() >= AT_ONCE)
                 && let Some(done) = flying.next().await
             {
-                match done? {
-                    Some(done) => parts.push(done),
-                    None => return Ok(Sent::Ended),
+                match done {
+                    Ok(Some(done)) => parts.push(done),
+                    Ok(None) => break Ok(false),
+                    Err(error) => break Err(error),
                 }
+            } else if is_end {
+                break Ok(true);
             }
-            number += 1;
-            flying.push(multipart.part(number, part));
-            watch.report(upload, reporter);
-        }
-        while let Some(done) = flying.next().await {
-            match done? {
-                Some(done) => parts.push(done),
-                None => return Ok(Sent::Ended),
+            if !is_end {
+                number += 1;
+                flying.push(multipart.part(number, part));
+                watch.report(upload, reporter);
             }
+        };
+        // A part that arrives after the upload is aborted may stay for ever.
+        while flying.next().await.is_some() {}
+        if !sent? {
+            return Ok(Sent::Ended);
         }
         drop(flying);
         Ok(match multipart.complete(parts).await? {

@@ -193,7 +193,7 @@ async fn records_and_keys_of_others_stay_and_what_a_killed_run_left_is_listed() 
     let killed = channel_at(&server.endpoint(), PATH);
     let left = [
         upload(sources.path(), "linux-64/left-1-0.conda", "left"),
-        large(sources.path(), "linux-64/left-2-0.tar.bz2", 12 << 20),
+        upload(sources.path(), "linux-64/left-2-0.tar.bz2", "left"),
         large(sources.path(), "linux-64/left-3-0.conda", 12 << 20),
     ];
     for upload in &left {
