@@ -132,7 +132,7 @@ impl S3Channel {
             true => Ok(()),
             false => self.bucket.write_empty().await,
         };
-        self.begun.get_or_try_init(begin).await.map(|()| ())
+        self.begun.get_or_try_init(begin).await.copied()
     }
 
     fn known(&self) -> MutexGuard<'_, BTreeMap<PackageKey, Known>> {

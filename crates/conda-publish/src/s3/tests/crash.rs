@@ -98,7 +98,10 @@ async fn a_release_is_finished_by_repetition_however_often_it_is_killed() {
         let mut child = child(&server, sources.path(), "release").spawn().unwrap();
         // Spread over the time that a whole release takes, though mostly less is left to do.
         let moment = whole * (kill * 37 % KILLS) / KILLS;
-        tokio::time::sleep(moment).await;
+        let began = Instant::now();
+        while began.elapsed() < moment && child.try_wait().unwrap().is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         kill_now(&mut child);
         check_nothing_dangles(&channel).await;
         // Each begins anew at times, so that kills come early and late in a release.
