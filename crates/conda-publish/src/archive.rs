@@ -1,5 +1,6 @@
 //! What a package archive says about itself.
 
+use std::io::{Read, Seek};
 use std::path::Path;
 
 use cep27::Format;
@@ -16,12 +17,21 @@ use crate::{Error, Upload, disk};
 /// An archive that can't be read fails the index of its whole subdir, and on a target it could never be replaced:
 /// so it must not get there. `file` is where its bytes are, `shown` the path to name in the error.
 pub(crate) fn check(file: &Path, shown: &Path, package: &PackageKey) -> Result<(), Error> {
+    check_content(disk::open_existing(file)?, shown, package).map(drop)
+}
+
+/// [`check`], of an archive that is read from anywhere; what it says of itself.
+pub(crate) fn check_content(
+    archive: impl Read + Seek,
+    shown: &Path,
+    package: &PackageKey,
+) -> Result<IndexJson, Error> {
     let refused = |reason: String| Error::Archive {
         package: Box::new(package.clone()),
         path: shown.to_owned(),
         reason,
     };
-    let index = index_json(file, kind(package))?.map_err(refused)?;
+    let index = content_index_json(archive, kind(package)).map_err(refused)?;
     let subdir = index.subdir.as_deref().unwrap_or("no subdir");
     for (field, expected, found) in [
         ("name", package.file.name(), index.name.as_source()),
@@ -36,7 +46,7 @@ pub(crate) fn check(file: &Path, shown: &Path, package: &PackageKey) -> Result<(
             )));
         }
     }
-    Ok(())
+    Ok(index)
 }
 
 /// [`check`]s the file of an upload.
@@ -83,11 +93,15 @@ pub(crate) fn index_json(
     file: &Path,
     kind: CondaArchiveType,
 ) -> Result<Result<IndexJson, String>, Error> {
-    let reader = disk::open_existing(file)?;
-    let content = match seek::read_package_file_content(&reader, kind, IndexJson::package_path()) {
-        Ok(content) => content,
-        Err(error) => return Ok(Err(format!("its info/index.json cannot be read: {error}"))),
-    };
-    Ok(IndexJson::from_slice(&content)
-        .map_err(|error| format!("its info/index.json is invalid: {error}")))
+    Ok(content_index_json(disk::open_existing(file)?, kind))
+}
+
+fn content_index_json(
+    archive: impl Read + Seek,
+    kind: CondaArchiveType,
+) -> Result<IndexJson, String> {
+    let content = seek::read_package_file_content(archive, kind, IndexJson::package_path())
+        .map_err(|error| format!("its info/index.json cannot be read: {error}"))?;
+    IndexJson::from_slice(&content)
+        .map_err(|error| format!("its info/index.json is invalid: {error}"))
 }

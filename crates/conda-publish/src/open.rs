@@ -13,7 +13,8 @@ use crate::cloudsmith::Cloudsmith;
 use crate::prefix::PrefixChannel;
 use crate::quetz::Quetz;
 use crate::{
-    Channel, ChannelLocation, ChannelUrl, Error, FileChannel, Kind, Patience, TokenSource,
+    Channel, ChannelLocation, ChannelUrl, Error, FileChannel, Kind, Patience, S3Channel,
+    TokenSource,
 };
 
 /// How a channel is opened.
@@ -56,13 +57,13 @@ pub async fn open(
     options: &OpenOptions,
 ) -> Result<Box<dyn Channel>, Error> {
     match location {
+        ChannelLocation::File(_) | ChannelLocation::S3 { .. } if options.force => {
+            Err(Error::Unsupported {
+                channel: location.to_string(),
+                reason: "never replaces what is published: --force is for servers that offer it",
+            })
+        }
         ChannelLocation::File(path) => {
-            if options.force {
-                return Err(Error::Unsupported {
-                    channel: location.to_string(),
-                    reason: "never replaces what is published: --force is for servers that offer it",
-                });
-            }
             Ok(Box::new(FileChannel::open(path, Kind::Target(Mode::Live))?))
         }
         ChannelLocation::Prefix { server, channel } => Ok(Box::new(
@@ -80,9 +81,9 @@ pub async fn open(
         ChannelLocation::Cloudsmith { owner, repository } => Ok(Box::new(
             Cloudsmith::open(location, owner, repository, options).await?,
         )),
-        other => Err(Error::Unsupported {
-            channel: other.to_string(),
-            reason: "cannot be published to by this version",
-        }),
+        ChannelLocation::S3 { bucket, path } => {
+            let patience = options.patience.clone();
+            Ok(Box::new(S3Channel::open(bucket, path, patience).await?))
+        }
     }
 }

@@ -20,7 +20,10 @@ pub mod artifactory;
 pub mod cloudsmith;
 pub mod github;
 pub mod prefix;
+pub mod program;
 pub mod quetz;
+pub mod toxiproxy;
+pub mod versitygw;
 
 pub use elsewhere::{Elsewhere, Seen};
 pub use fault::{Fault, Faults};

@@ -53,7 +53,7 @@ impl PrefixChannel {
         name: &str,
         options: &OpenOptions,
     ) -> Result<Self, Error> {
-        let settings = blocking(Settings::read).await?;
+        let settings = Settings::read_with(options.auth_file.clone()).await?;
         let url = match &options.read_at {
             Some(url) => url.clone(),
             None => join(server, name.split('/')).as_str().parse()?,

@@ -10,12 +10,7 @@ mod report;
 mod state;
 mod targets;
 
-use std::{
-    collections::BTreeSet,
-    num::NonZeroUsize,
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, num::NonZeroUsize, path::PathBuf, sync::Arc};
 
 use cep27::{Subdir, TargetChannel};
 use clap::Args;

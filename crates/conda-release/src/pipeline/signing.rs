@@ -192,19 +192,19 @@ struct Lines<'a> {
 impl Reporter for Lines<'_> {
     fn report(&self, event: SignEvent) {
         self.shown.report(event.clone());
-        match event {
-            SignEvent::Signed {
-                file,
-                signed,
-                milliseconds,
-            } => self.records.record(&file, |release| {
+        if let SignEvent::Signed {
+            file,
+            signed,
+            milliseconds,
+        } = event
+        {
+            self.records.record(&file, |release| {
                 let attestation = attestation(release, &signed)?;
                 Ok(Event::Attested {
                     attestation,
                     milliseconds,
                 })
-            }),
-            _ => {}
+            });
         }
     }
 }

@@ -70,7 +70,7 @@ impl Stored {
         let says = [
             index.name.as_source(),
             &index.version.to_string(),
-            &index.build.to_string(),
+            index.build.as_ref(),
         ]
         .join("-");
         if !file.as_str().starts_with(&says) {

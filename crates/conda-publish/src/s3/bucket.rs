@@ -1,0 +1,482 @@
+//! A folder of a bucket: its objects, one request each, with what S3 promises about them.
+//!
+//! Whatever fails in passing is asked again. So a write may have happened although its answer was lost: what is
+//! refused because of its condition is then to be looked at, whether it is ours.
+
+use std::time::Duration;
+
+use aws_sdk_s3::primitives::ByteStream;
+use bytes::Bytes;
+use cep27::Sha256;
+use rattler_digest::{Md5, Md5Hash, digest::Digest as _};
+
+use super::connect::Connection;
+use super::failure::{Failure, Miss};
+use crate::retry::Retries;
+use crate::{Error, Patience};
+
+/// The name of the metadata that has a package's hash.
+pub(super) const HASH: &str = "sha256";
+
+/// The folder of a bucket that is a channel.
+#[derive(Debug, Clone)]
+pub(super) struct Bucket {
+    pub(super) connection: Connection,
+    pub(super) name: String,
+    /// Empty, or with a slash at its end.
+    pub(super) prefix: String,
+    pub(super) patience: Patience,
+}
+
+/// What must be so for a write to happen.
+#[derive(Debug, Clone)]
+pub(super) enum Condition {
+    /// Nothing has this name.
+    Absent,
+    /// What has this name has this tag.
+    Is(String),
+}
+
+/// What is written.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Content {
+    pub(super) bytes: Bytes,
+    pub(super) content_type: &'static str,
+    /// For what changes under its name: to be asked for anew each time.
+    pub(super) no_cache: bool,
+    pub(super) sha256: Option<Sha256>,
+}
+
+/// An object that was read.
+#[derive(Debug, Clone)]
+pub(super) struct Object {
+    pub(super) bytes: Bytes,
+    pub(super) etag: String,
+}
+
+/// What is known of an object without reading it.
+#[derive(Debug, Clone)]
+pub(super) struct Head {
+    /// In bytes.
+    pub(super) size: u64,
+    /// What its metadata says, which is what who wrote it said.
+    pub(super) sha256: Option<Sha256>,
+}
+
+/// An object in a list.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    /// Its name below the channel.
+    pub(super) key: String,
+    /// In bytes.
+    pub(super) size: u64,
+    pub(super) etag: String,
+}
+
+/// The hashes of all bytes of an object.
+#[derive(Debug, Clone)]
+pub(super) struct Hashes {
+    pub(super) sha256: Sha256,
+    pub(super) md5: Md5Hash,
+    /// In bytes.
+    pub(super) size: u64,
+}
+
+impl Bucket {
+    /// The name in the bucket of what has this name in the channel.
+    pub(super) fn key(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
+    }
+
+    /// Where something is, for people and the manifest.
+    pub(super) fn url(&self, key: &str) -> String {
+        format!("s3://{}/{}", self.name, self.key(key))
+    }
+
+    /// Writes an object and gives its tag; `None` where the condition doesn't hold.
+    pub(super) async fn put(
+        &self,
+        key: &str,
+        content: &Content,
+        condition: &Condition,
+    ) -> Result<Option<String>, Error> {
+        self.put_telling(key, content, condition, |_, _| {}).await
+    }
+
+    /// [`put`](Self::put), telling why and after which delay it is tried again.
+    pub(super) async fn put_telling(
+        &self,
+        key: &str,
+        content: &Content,
+        condition: &Condition,
+        telling: impl FnMut(&str, Duration) + Send,
+    ) -> Result<Option<String>, Error> {
+        match self.try_put(key, content, condition, telling).await? {
+            Ok(etag) => Ok(Some(etag)),
+            Err(failure) if failure.is_condition() => Ok(None),
+            // What was to be replaced is gone.
+            Err(failure) if failure.is_absence() && matches!(condition, Condition::Is(_)) => {
+                Ok(None)
+            }
+            Err(failure) => Err(self.refused(key, &failure)),
+        }
+    }
+
+    /// [`put`](Self::put), with the server's refusal as it is.
+    pub(super) async fn try_put(
+        &self,
+        key: &str,
+        content: &Content,
+        condition: &Condition,
+        telling: impl FnMut(&str, Duration) + Send,
+    ) -> Result<Result<String, Failure>, Error> {
+        let Content {
+            bytes,
+            content_type,
+            no_cache,
+            sha256,
+        } = content;
+        let request = || {
+            let request = self
+                .connection
+                .client
+                .put_object()
+                .bucket(&self.name)
+                .key(self.key(key))
+                .content_type(*content_type)
+                .set_cache_control(no_cache.then(|| "no-cache".to_owned()))
+                .body(ByteStream::from(bytes.clone()));
+            let request = match sha256 {
+                None => request,
+                Some(sha256) => request.metadata(HASH, sha256.to_string()),
+            };
+            match condition {
+                Condition::Absent => request.if_none_match("*"),
+                Condition::Is(etag) => request.if_match(etag),
+            }
+        };
+        let written = self
+            .again(key, bytes.len() as u64, telling, || {
+                let request = request();
+                async move { Ok(request.send().await?) }
+            })
+            .await?;
+        match written {
+            Ok(written) => written
+                .e_tag
+                .map(Ok)
+                .ok_or_else(|| self.unexpected(key, "an object was written and has no ETag")),
+            Err(failure) => Ok(Err(failure)),
+        }
+    }
+
+    /// Reads an object of at most so many bytes; `None` where there is none.
+    pub(super) async fn get(&self, key: &str, limit: u64) -> Result<Option<Object>, Error> {
+        let request = self.connection.client.get_object();
+        let request = request.bucket(&self.name).key(self.key(key));
+        let idle = self.patience.idle;
+        let read = self
+            .again(
+                key,
+                limit,
+                |_, _| {},
+                || {
+                    let request = request.clone();
+                    async move {
+                        let mut answer = request.send().await?;
+                        let mut bytes = Vec::new();
+                        while let Some(chunk) = next(&mut answer.body, idle).await? {
+                            bytes.extend_from_slice(&chunk);
+                            if bytes.len() as u64 > limit {
+                                return Ok(None);
+                            }
+                        }
+                        Ok(Some((Bytes::from(bytes), answer.e_tag)))
+                    }
+                },
+            )
+            .await?;
+        match read {
+            Ok(Some((bytes, Some(etag)))) => Ok(Some(Object { bytes, etag })),
+            Ok(Some((_, None))) => Err(self.unexpected(key, "an object has no ETag")),
+            Ok(None) => Err(Error::TooLarge {
+                url: self.url(key),
+                limit,
+            }),
+            Err(failure) if failure.is_absence() => Ok(None),
+            Err(failure) => Err(self.refused(key, &failure)),
+        }
+    }
+
+    /// Reads some bytes of an object, from this one on; fewer at its end.
+    pub(super) async fn range(&self, key: &str, from: u64, length: u64) -> Result<Bytes, Error> {
+        let request = self.connection.client.get_object();
+        let request = request
+            .bucket(&self.name)
+            .key(self.key(key))
+            .range(format!("bytes={from}-{}", from + length - 1));
+        let idle = self.patience.idle;
+        let read = self
+            .again(
+                key,
+                length,
+                |_, _| {},
+                || {
+                    let request = request.clone();
+                    async move {
+                        let mut answer = request.send().await?;
+                        let mut bytes = Vec::new();
+                        while let Some(chunk) = next(&mut answer.body, idle).await? {
+                            bytes.extend_from_slice(&chunk);
+                            if bytes.len() as u64 > length {
+                                return Ok(None);
+                            }
+                        }
+                        Ok(Some(Bytes::from(bytes)))
+                    }
+                },
+            )
+            .await?;
+        match read {
+            Ok(Some(bytes)) => Ok(bytes),
+            Ok(None) => Err(self.unexpected(key, "more bytes than were asked for")),
+            Err(failure) => Err(self.refused(key, &failure)),
+        }
+    }
+
+    /// Hashes an object of this size, all of it, without keeping it; `None` where there is none.
+    pub(super) async fn hash(&self, key: &str, size: u64) -> Result<Option<Hashes>, Error> {
+        let request = self.connection.client.get_object();
+        let request = request.bucket(&self.name).key(self.key(key));
+        let idle = self.patience.idle;
+        let read = self
+            .again(
+                key,
+                size,
+                |_, _| {},
+                || {
+                    let request = request.clone();
+                    async move {
+                        let mut answer = request.send().await?;
+                        let (mut sha256, mut md5) = (sha2::Sha256::default(), Md5::default());
+                        let mut size = 0;
+                        while let Some(chunk) = next(&mut answer.body, idle).await? {
+                            sha2::Digest::update(&mut sha256, &chunk);
+                            md5.update(&chunk);
+                            size += chunk.len() as u64;
+                        }
+                        Ok(Hashes {
+                            sha256: Sha256::from_bytes(sha2::Digest::finalize(sha256).into()),
+                            md5: md5.finalize(),
+                            size,
+                        })
+                    }
+                },
+            )
+            .await?;
+        match read {
+            Ok(hashes) => Ok(Some(hashes)),
+            Err(failure) if failure.is_absence() => Ok(None),
+            Err(failure) => Err(self.refused(key, &failure)),
+        }
+    }
+
+    /// What is known of an object; `None` where there is none.
+    pub(super) async fn head(&self, key: &str) -> Result<Option<Head>, Error> {
+        let request = self.connection.client.head_object();
+        let request = request.bucket(&self.name).key(self.key(key));
+        let answer = self
+            .again(
+                key,
+                0,
+                |_, _| {},
+                || {
+                    let request = request.clone();
+                    async move { Ok(request.send().await?) }
+                },
+            )
+            .await?;
+        match answer {
+            Ok(head) => Ok(Some(Head {
+                size: head
+                    .content_length
+                    .and_then(|size| u64::try_from(size).ok())
+                    .ok_or_else(|| self.unexpected(key, "an object has no size"))?,
+                sha256: head
+                    .metadata
+                    .and_then(|metadata| metadata.get(HASH)?.parse().ok()),
+            })),
+            Err(failure) if failure.is_absence() => Ok(None),
+            Err(failure) => Err(self.refused(key, &failure)),
+        }
+    }
+
+    /// Every object whose name begins so.
+    pub(super) async fn list(&self, under: &str) -> Result<Vec<Entry>, Error> {
+        let mut entries = Vec::new();
+        let mut token = None;
+        loop {
+            let page = self.page(under, None, token).await?;
+            for object in page.contents.unwrap_or_default() {
+                let key = object.key.as_deref().unwrap_or_default();
+                // The server's own matter, but what it gives becomes a name to write under.
+                let Some(key) = key.strip_prefix(&self.prefix) else {
+                    return Err(self.unexpected(under, "a list of what was not asked for"));
+                };
+                entries.push(Entry {
+                    key: key.to_owned(),
+                    size: object
+                        .size
+                        .and_then(|size| u64::try_from(size).ok())
+                        .unwrap_or_default(),
+                    etag: object.e_tag.unwrap_or_default(),
+                });
+            }
+            token = page.next_continuation_token;
+            if page.is_truncated != Some(true) || token.is_none() {
+                return Ok(entries);
+            }
+        }
+    }
+
+    /// The names of folders and objects directly in the channel, folders with a slash at their end.
+    pub(super) async fn names(&self) -> Result<Vec<String>, Error> {
+        let mut names = Vec::new();
+        let mut token = None;
+        loop {
+            let page = self.page("", Some("/"), token).await?;
+            let folders = page.common_prefixes.unwrap_or_default().into_iter();
+            let objects = page.contents.unwrap_or_default().into_iter();
+            names.extend(
+                folders
+                    .filter_map(|folder| folder.prefix)
+                    .chain(objects.filter_map(|object| object.key))
+                    .filter_map(|key| key.strip_prefix(&self.prefix).map(str::to_owned)),
+            );
+            token = page.next_continuation_token;
+            if page.is_truncated != Some(true) || token.is_none() {
+                // Some tools write an empty object for a folder.
+                names.retain(|name| !name.is_empty());
+                return Ok(names);
+            }
+        }
+    }
+
+    /// Makes sure that the bucket is there and may be listed: an object that is missing says nothing of that.
+    pub(super) async fn check(&self) -> Result<(), Error> {
+        self.page("noarch/repodata.json", None, None)
+            .await
+            .map(drop)
+    }
+
+    async fn page(
+        &self,
+        under: &str,
+        delimiter: Option<&str>,
+        token: Option<String>,
+    ) -> Result<aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output, Error> {
+        let what = "a list of what is in the channel";
+        let request = self
+            .connection
+            .client
+            .list_objects_v2()
+            .bucket(&self.name)
+            .prefix(self.key(under))
+            .set_delimiter(delimiter.map(str::to_owned))
+            .set_continuation_token(token);
+        let answer = self
+            .again(
+                what,
+                0,
+                |_, _| {},
+                || {
+                    let request = request.clone();
+                    async move { Ok(request.send().await?) }
+                },
+            )
+            .await?;
+        answer.map_err(|failure| self.refused(what, &failure))
+    }
+
+    /// Removes an object, if it is there.
+    pub(super) async fn delete(&self, key: &str) -> Result<(), Error> {
+        let request = self.connection.client.delete_object();
+        let request = request.bucket(&self.name).key(self.key(key));
+        let answer = self
+            .again(
+                key,
+                0,
+                |_, _| {},
+                || {
+                    let request = request.clone();
+                    async move { Ok(request.send().await?) }
+                },
+            )
+            .await?;
+        match answer {
+            Ok(_) => Ok(()),
+            Err(failure) if failure.is_absence() => Ok(()),
+            Err(failure) => Err(self.refused(key, &failure)),
+        }
+    }
+
+    /// Makes a request that sends or fetches at most so many bytes, again if it fails in passing.
+    pub(super) async fn again<T, F: Future<Output = Result<T, Miss>> + Send>(
+        &self,
+        what: &str,
+        bytes: u64,
+        mut telling: impl FnMut(&str, Duration) + Send,
+        mut attempt: impl FnMut() -> F + Send,
+    ) -> Result<Result<T, Failure>, Error> {
+        let limit = self.patience.answer
+            + Duration::from_secs(bytes.checked_div(self.patience.slowest).unwrap_or_default());
+        let server = &self.connection.server;
+        let mut retries = Retries::new(&self.patience);
+        loop {
+            let result = tokio::time::timeout(limit, attempt()).await;
+            let result = result.unwrap_or_else(|_| {
+                Err(Miss::passing(format!(
+                    "it is not done after {} s",
+                    limit.as_secs()
+                )))
+            });
+            let (reason, retry_after) = match result {
+                Ok(value) => return Ok(Ok(value)),
+                Err(Miss::Final(failure)) => return Ok(Err(failure)),
+                Err(Miss::Unsent(reason)) => {
+                    return Err(Error::NoCredentials {
+                        server: server.clone(),
+                        reason,
+                    });
+                }
+                Err(Miss::Passing {
+                    reason,
+                    retry_after,
+                }) => (reason, retry_after),
+            };
+            let Some(delay) = retries.delay(retry_after) else {
+                return Err(Error::NotSent {
+                    server: server.clone(),
+                    what: what.to_owned(),
+                    attempts: retries.attempts(),
+                    reason,
+                });
+            };
+            tracing::info!(server, what, reason, ?delay, "asking again");
+            telling(&reason, delay);
+            tokio::time::sleep(delay).await;
+        }
+    }
+}
+
+/// The next bytes of a body.
+async fn next(body: &mut ByteStream, idle: Duration) -> Result<Option<Bytes>, Miss> {
+    match tokio::time::timeout(idle, body.next()).await {
+        Ok(None) => Ok(None),
+        Ok(Some(chunk)) => Ok(Some(chunk?)),
+        Err(_) => Err(Miss::passing(format!(
+            "nothing came for {} s",
+            idle.as_secs()
+        ))),
+    }
+}

@@ -1,0 +1,151 @@
+//! The attestations of a package in a bucket: read, added to and written under a condition, until nobody else wrote
+//! meanwhile.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cep27::Sha256;
+use release_manifest::PackageKey;
+
+use super::bucket::{Bucket, Condition, Content, Object};
+use crate::retry::Retries;
+use crate::sidecar::{BundleText, SIDECAR_LIMIT, Sidecar, hashed_name};
+use crate::{Error, Patience, disk};
+
+const JSON: &str = "application/json";
+
+/// So often may others be quicker: each time is one of theirs that went through.
+const ROUNDS: u32 = 100;
+
+/// A package's sidecar as it was read, and the condition under which another takes its place.
+#[derive(Debug, Default)]
+pub(super) struct Current {
+    pub(super) sidecar: Option<Sidecar>,
+    etag: Option<String>,
+}
+
+impl Current {
+    /// The sidecar with further bundles, if that is not too large.
+    pub(super) fn with(
+        &self,
+        package: &PackageKey,
+        bundles: &[BundleText],
+    ) -> Result<Option<Sidecar>, Error> {
+        let sidecar = Sidecar::with(self.sidecar.clone(), bundles.to_vec());
+        let size = sidecar
+            .as_ref()
+            .map_or(0, |sidecar| sidecar.as_bytes().len() as u64);
+        match size > SIDECAR_LIMIT {
+            true => Err(Error::SidecarFull {
+                package: Box::new(package.clone()),
+                size,
+            }),
+            false => Ok(sidecar),
+        }
+    }
+}
+
+impl Bucket {
+    /// The sidecar that a package has.
+    pub(super) async fn current(&self, package: &PackageKey) -> Result<Current, Error> {
+        let mutable = mutable_key(package);
+        match self.get(&mutable, SIDECAR_LIMIT).await? {
+            None => Ok(Current::default()),
+            Some(object) => Ok(Current {
+                sidecar: Some(self.parse(&mutable, &object)?),
+                etag: Some(object.etag),
+            }),
+        }
+    }
+
+    /// Adds bundles to the sidecar of a package, which was `current` a moment ago, and gives the hash of what it is
+    /// then; `None` where it has none.
+    ///
+    /// The hashed sidecar is written first (CEP-50).
+    pub(super) async fn attest(
+        &self,
+        package: &PackageKey,
+        bundles: &[BundleText],
+        mut current: Current,
+    ) -> Result<Option<Sha256>, Error> {
+        let mutable = mutable_key(package);
+        let patience = Patience {
+            retries: ROUNDS,
+            ..self.patience.clone()
+        };
+        let mut rounds = Retries::new(&patience);
+        loop {
+            let Some(sidecar) = current.with(package, bundles)? else {
+                return Ok(None);
+            };
+            self.keep(package, &sidecar).await?;
+            if current.sidecar.as_ref() == Some(&sidecar) {
+                return Ok(Some(sidecar.sha256()));
+            }
+            let condition = current.etag.map_or(Condition::Absent, Condition::Is);
+            let content = Content {
+                no_cache: true,
+                ..content(&sidecar)
+            };
+            if self.put(&mutable, &content, &condition).await?.is_some() {
+                return Ok(Some(sidecar.sha256()));
+            }
+            let Some(delay) = rounds.delay(Duration::ZERO) else {
+                return Err(Error::NotSent {
+                    server: self.connection.server.clone(),
+                    what: mutable,
+                    attempts: rounds.attempts(),
+                    reason: "others keep writing it".to_owned(),
+                });
+            };
+            // Who loses has only to let the other pass.
+            tokio::time::sleep(delay.min(self.patience.first_delay)).await;
+            current = self.current(package).await?;
+        }
+    }
+
+    /// Makes sure that a sidecar is there under its hash.
+    pub(super) async fn keep(&self, package: &PackageKey, sidecar: &Sidecar) -> Result<(), Error> {
+        let hashed = hashed_key(package, sidecar.sha256());
+        let written = self
+            .put(&hashed, &content(sidecar), &Condition::Absent)
+            .await?;
+        if written.is_some() {
+            return Ok(());
+        }
+        let there = self.get(&hashed, SIDECAR_LIMIT).await?;
+        match there.map(|object| disk::hash_of(&object.bytes)) {
+            Some(found) if found == sidecar.sha256() => Ok(()),
+            Some(found) => Err(Error::Sidecar {
+                path: PathBuf::from(self.url(&hashed)),
+                reason: format!("its content has the sha256 {found}"),
+            }),
+            None => Err(self.unexpected(&hashed, "it is there and it isn't")),
+        }
+    }
+
+    fn parse(&self, key: &str, object: &Object) -> Result<Sidecar, Error> {
+        Sidecar::parse(&object.bytes).map_err(|reason| Error::Sidecar {
+            path: PathBuf::from(self.url(key)),
+            reason,
+        })
+    }
+}
+
+/// The name of the sidecar that grows.
+pub(super) fn mutable_key(package: &PackageKey) -> String {
+    format!("{package}.sigs")
+}
+
+/// The name of a sidecar whose bytes never change.
+pub(super) fn hashed_key(package: &PackageKey, sha256: Sha256) -> String {
+    format!("{}/{}", package.subdir, hashed_name(package, sha256))
+}
+
+fn content(sidecar: &Sidecar) -> Content {
+    Content {
+        bytes: sidecar.as_bytes().to_vec().into(),
+        content_type: JSON,
+        ..Content::default()
+    }
+}
