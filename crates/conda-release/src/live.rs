@@ -117,32 +117,10 @@ impl<'a> Live<'a> {
         if pipeline::ready(release, Progress::Attested, keep_going).is_empty() {
             return Ok(pipeline::outcome(release, Progress::Published));
         }
-        let identity: Arc<dyn TokenSource> = Arc::new(CiIdentity);
-        let channel = self.target.open(Some(identity)).await?;
-        let channel = channel.as_ref();
-        let asked = channel.preflight().await.map_err(Error::from);
-        let stores = stores(self.attester.workspace).await;
-        let stores = match (asked, stores) {
-            (Ok(()), Ok(stores)) => stores,
-            (asked, stores) => {
-                let errors = [asked.err(), stores.err()];
-                return Err(Error::Preflight(errors.into_iter().flatten().collect()));
-            }
-        };
-        let keeps = keeps_attestations(
-            channel,
-            self.attester.workspace,
-            &self.target,
-            self.publishing,
-        )?;
         let (workspace, printer) = (self.attester.workspace, self.attester.printer);
-        let options = PublishOptions {
-            concurrency: workspace.config().publish.concurrency,
-            force: self.publishing.force,
-            without_attestation: !keeps,
-            stores,
-            keep_going,
-        };
+        let (channel, options) = open(workspace, &self.target, self.publishing, keep_going).await?;
+        let channel = channel.as_ref();
+        let keeps = !options.without_attestation;
         let placed = pipeline::publish_to(release, channel, &options, printer).await?;
         let status = pipeline::outcome(release, Progress::Published);
         let waits = workspace.config().publish.wait && !self.publishing.no_wait;
@@ -269,6 +247,39 @@ impl<'a> Attester<'a> {
             ..pipeline::Known::built()
         };
         pipeline::check_unpublished(release, &known, self.printer)
+    }
+}
+
+/// Opens a channel to publish to as who the CI system says we are, where it says that, and asks it and the stores
+/// beside it for everything that publishing needs.
+///
+/// # Errors
+/// All that stands in the way, together.
+pub(crate) async fn open(
+    workspace: &Workspace,
+    target: &Target,
+    publishing: &PublishingArgs,
+    keep_going: bool,
+) -> Result<(Box<dyn Channel>, PublishOptions), Error> {
+    let identity: Arc<dyn TokenSource> = Arc::new(CiIdentity);
+    let channel = target.open(Some(identity)).await?;
+    let keeps = keeps_attestations(channel.as_ref(), workspace, target, publishing)?;
+    let asked = channel.preflight().await.map_err(Error::from);
+    match (asked, stores(workspace).await) {
+        (Ok(()), Ok(stores)) => {
+            let options = PublishOptions {
+                concurrency: workspace.config().publish.concurrency,
+                force: publishing.force,
+                without_attestation: !keeps,
+                stores,
+                keep_going,
+            };
+            Ok((channel, options))
+        }
+        (asked, stores) => {
+            let errors = [asked.err(), stores.err()];
+            Err(Error::Preflight(errors.into_iter().flatten().collect()))
+        }
     }
 }
 

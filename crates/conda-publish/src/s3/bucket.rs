@@ -362,6 +362,12 @@ impl Bucket {
         }
     }
 
+    /// Whether there is an object whose name begins so.
+    pub(super) async fn holds(&self, under: &str) -> Result<bool, Error> {
+        let page = self.page(under, None, None).await?;
+        Ok(!page.contents.unwrap_or_default().is_empty())
+    }
+
     /// Makes sure that the bucket is there and may be listed: an object that is missing says nothing of that.
     pub(super) async fn check(&self) -> Result<(), Error> {
         self.page("noarch/repodata.json", None, None)

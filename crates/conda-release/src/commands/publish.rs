@@ -3,12 +3,13 @@
 mod given;
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     time::Instant,
 };
 
 use clap::Args;
-use conda_attest::{PackageFile, Verifier};
+use conda_attest::{PackageFile, Policy, Trust, Verifier};
 use conda_publish::{ChannelLocation, FileChannel, Kind, Upload};
 use release_manifest::{Mode, PackageKey, Progress, PublishResult};
 use serde::Serialize;
@@ -16,11 +17,11 @@ use serde::Serialize;
 use self::given::Given;
 use super::{policy::PolicyArgs, trust::TrustArgs, verify::all_beside};
 use crate::{
-    error::Error,
+    error::{Error, with_causes},
     exit::Status,
     identity::IdentityArgs,
-    live::{Live, PublishingArgs},
-    pipeline,
+    live::{self, Live, PublishingArgs},
+    pipeline::{self, Fate, Item},
     printer::Printer,
     run::{Run, check_rehearsal, ended, show},
     target::Target,
@@ -29,13 +30,16 @@ use crate::{
 
 /// Publish packages with their attestations
 ///
-/// Without --execute only a folder can be published to: it is marked as a rehearsal's, and a live
-/// release refuses it. Every attestation is verified before anything is copied.
+/// With --execute, the live release, or PACKAGE with the attestations that were made for it here or elsewhere, into the
+/// channel that --to or the configuration names. Without it only a folder can be published to: it is marked as a
+/// rehearsal's, and a live release refuses it. Every attestation is verified before anything is uploaded.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   conda-release publish                       the release, into the rehearsal's channel
   conda-release publish --to /srv/channel     the release, into a folder
+  conda-release publish -x --to https://prefix.dev/my-channel
+  conda-release publish -x *.conda --to https://prefix.dev/my-channel --attestation *.jsonl --repo acme/pkgs
   conda-release publish *.conda --to channel --attestation *.sigstore.json --trust sandbox --identity ID --issuer URL")]
 pub struct PublishArgs {
     /// Packages to publish; those of the release by default
@@ -82,7 +86,7 @@ pub struct PublishArgs {
 #[derive(Serialize)]
 struct Report {
     schema_version: u32,
-    channel: PathBuf,
+    channel: String,
     packages: Vec<Entry>,
 }
 
@@ -107,8 +111,11 @@ impl PublishArgs {
         workspace: &Workspace,
         printer: &Printer,
     ) -> Result<Status, Error> {
-        if self.execute && self.packages.is_empty() {
-            return self.publish_live(workspace, printer).await;
+        if self.execute {
+            return match self.packages.is_empty() {
+                true => self.publish_live(workspace, printer).await,
+                false => self.publish_files_live(workspace, printer).await,
+            };
         }
         let target = self
             .to
@@ -123,7 +130,7 @@ impl PublishArgs {
             Some(folder) if self.packages.is_empty() => {
                 self.copy_release(&folder, workspace, printer).await
             }
-            Some(folder) => self.publish_files(&folder, workspace, printer).await,
+            Some(folder) => self.rehearse_files(&folder, workspace, printer).await,
         }
     }
 
@@ -184,54 +191,143 @@ impl PublishArgs {
             .map(|copied| status.and(copied))
     }
 
-    /// Packages and attestations that were made elsewhere.
-    async fn publish_files(
+    /// Packages and attestations that were made elsewhere, into a folder of somebody's.
+    async fn rehearse_files(
         self,
         to: &Path,
         workspace: &Workspace,
         printer: &Printer,
     ) -> Result<Status, Error> {
-        let policy = self.policy.policy()?;
-        let trust = self
-            .trust
-            .to_verify(None, || Ok(workspace.clone()), false, printer)
-            .await?;
-        if trust.is_github() {
-            return Err(Error::Usage(
-                "what GitHub's instance for private repositories vouches for is in no public log, and is not published: attest with another --trust".to_owned(),
-            ));
-        }
-        let verifier = Verifier::new(&trust)?;
-        let channel = match self.channel {
-            Some(channel) => channel,
+        let channel = match &self.channel {
+            Some(channel) => channel.clone(),
             None => workspace
                 .rehearsed_channel(workspace.channel(None).as_deref())?
                 .as_str()
                 .to_owned(),
         };
-        let packages = self
-            .packages
+        let policy = self.policy.clone().policy()?;
+        let trust = self.trust(workspace, printer).await?;
+        let given = self.given()?;
+        let proving = Proving {
+            given: &given,
+            verifier: Verifier::new(&trust)?,
+            policy,
+            channel: &channel,
+            target: &to.display().to_string(),
+            printer,
+        };
+        // The files of what is published are needed until here.
+        match proving.prove(&self.packages)? {
+            Some(uploads) => put(to, uploads, printer).await,
+            None => Ok(Status::Verify),
+        }
+    }
+
+    /// Packages and attestations that were made elsewhere, into a channel that exists.
+    async fn publish_files_live(
+        self,
+        workspace: &Workspace,
+        printer: &Printer,
+    ) -> Result<Status, Error> {
+        let target = Target::find(workspace, self.to.as_deref())?;
+        let target = target.with_force(self.publishing.force);
+        let channel = target.attested().as_str();
+        if self.channel.as_ref().is_some_and(|it| it != channel) {
+            return Err(Error::Usage(format!(
+                "what is published to `{}` must be attested for {channel}: leave --channel out",
+                target.name()
+            )));
+        }
+        let policy = self.policy.clone().policy()?;
+        let trust = self.trust(workspace, printer).await?;
+        if trust.is_sandbox() {
+            return Err(Error::Usage(
+                "what a rehearsal attested is never published for real".to_owned(),
+            ));
+        }
+        let given = self.given()?;
+        let proving = Proving {
+            given: &given,
+            verifier: Verifier::new(&trust)?,
+            policy,
+            channel,
+            target: target.name(),
+            printer,
+        };
+        let Some(uploads) = proving.prove(&self.packages)? else {
+            return Ok(Status::Verify);
+        };
+        let (channel, options) = live::open(workspace, &target, &self.publishing, true).await?;
+        let items = uploads.into_iter().map(|upload| Item {
+            upload,
+            after: BTreeSet::new(),
+        });
+        let items = items.collect();
+        let fates = pipeline::upload_all(items, channel.as_ref(), &options, printer).await?;
+        let packages = fates.into_iter().map(Entry::from).collect();
+        Report::of(target.name(), packages).end(printer)
+    }
+
+    /// Under whose trust attestations are judged that come from elsewhere.
+    async fn trust(&self, workspace: &Workspace, printer: &Printer) -> Result<Trust, Error> {
+        let workspace = || Ok(workspace.clone());
+        let trust = self
+            .trust
+            .to_verify(None, workspace, false, printer)
+            .await?;
+        match trust.is_github() {
+            true => Err(Error::Usage(
+                "what GitHub's instance for private repositories vouches for is in no public log, and is not published: attest with another --trust".to_owned(),
+            )),
+            false => Ok(trust),
+        }
+    }
+
+    /// The attestations that were given, or lie beside the packages.
+    fn given(&self) -> Result<Given, Error> {
+        match self.attestation.is_empty() {
+            true => {
+                let packages = self.packages.iter();
+                let beside: Vec<PathBuf> = packages.flat_map(|path| all_beside(path)).collect();
+                Given::read(&beside)
+            }
+            false => Given::read(&self.attestation),
+        }
+    }
+}
+
+/// What packages are held against before they are published.
+struct Proving<'a> {
+    given: &'a Given,
+    verifier: Verifier,
+    policy: Policy,
+    channel: &'a str,
+    target: &'a str,
+    printer: &'a Printer,
+}
+
+impl Proving<'_> {
+    /// The packages with the attestations that prove each; nothing where one has none, which is told.
+    fn prove(&self, packages: &[PathBuf]) -> Result<Option<Vec<Upload>>, Error> {
+        let Self {
+            given,
+            verifier,
+            policy,
+            channel,
+            target,
+            printer,
+        } = self;
+        let packages = packages
             .iter()
             .map(PackageFile::read)
             .collect::<Result<Vec<_>, _>>()?;
-        let given = match self.attestation.is_empty() {
-            true => {
-                let beside: Vec<PathBuf> = self
-                    .packages
-                    .iter()
-                    .flat_map(|path| all_beside(path))
-                    .collect();
-                Given::read(&beside)?
-            }
-            false => Given::read(&self.attestation)?,
-        };
         for unused in given.unused(&packages) {
             printer.warning(&format!("{unused}, and of no use here"));
         }
         let mut uploads = Vec::new();
         let mut refused = Vec::new();
         for package in &packages {
-            match given.prove(package, &verifier, &policy, &channel)? {
+            match given.prove(package, verifier, policy, channel)? {
                 Ok(proof) => {
                     for reason in proof.left_out {
                         printer.warning(&format!("left out for {}: {reason}", package.file));
@@ -255,21 +351,51 @@ impl PublishArgs {
                 }
             }
         }
-        if !refused.is_empty() {
-            printer
-                .warning("nothing was published: every package needs an attestation that verifies");
-            let report = Report {
-                schema_version: 1,
-                channel: to.to_owned(),
-                packages: refused,
-            };
-            printer.json(&report)?;
-            return Ok(Status::Verify);
+        if refused.is_empty() {
+            return Ok(Some(uploads));
         }
-        let published = put(to, uploads, printer).await;
-        // The files of what is published are needed until here.
-        drop(given);
-        published
+        printer.warning("nothing was published: every package needs an attestation that verifies");
+        printer.json(&Report::of(target, refused))?;
+        Ok(None)
+    }
+}
+
+impl Report {
+    fn of(channel: &str, packages: Vec<Entry>) -> Self {
+        Self {
+            schema_version: 1,
+            channel: channel.to_owned(),
+            packages,
+        }
+    }
+
+    /// Shows it, and says how the command ends.
+    fn end(&self, printer: &Printer) -> Result<Status, Error> {
+        printer.json(self)?;
+        match self.packages.iter().any(|entry| entry.error.is_some()) {
+            true => Ok(Status::Publish),
+            false => Ok(Status::Done),
+        }
+    }
+}
+
+impl From<(PackageKey, Fate)> for Entry {
+    fn from((package, fate): (PackageKey, Fate)) -> Self {
+        let (url, result, error) = match fate {
+            Fate::Placed(placed, _) => (Some(placed.url), Some(placed.result), None),
+            Fate::Failed(error) => (None, None, Some(with_causes(&error))),
+            Fate::Blocked(by) => {
+                let by: Vec<String> = by.iter().map(ToString::to_string).collect();
+                (None, None, Some(format!("blocked by {}", by.join(", "))))
+            }
+            Fate::Left => (None, None, Some("no time was left for it".to_owned())),
+        };
+        Self {
+            package,
+            url,
+            result,
+            error,
+        }
     }
 }
 
@@ -288,11 +414,7 @@ fn folder(to: &str, workspace: &Workspace) -> Result<PathBuf, Error> {
 /// Publishes into a folder whose names are immutable, which it marks as a rehearsal's.
 async fn put(to: &Path, uploads: Vec<Upload>, printer: &Printer) -> Result<Status, Error> {
     let channel = FileChannel::open(to, Kind::Target(Mode::Rehearsal))?;
-    let mut report = Report {
-        schema_version: 1,
-        channel: to.to_owned(),
-        packages: Vec::new(),
-    };
+    let mut packages = Vec::new();
     for upload in uploads {
         let started = Instant::now();
         let entry = match channel.put(&upload).await {
@@ -317,12 +439,8 @@ async fn put(to: &Path, uploads: Vec<Upload>, printer: &Printer) -> Result<Statu
                 }
             }
         };
-        report.packages.push(entry);
+        packages.push(entry);
     }
     channel.finish().await?;
-    printer.json(&report)?;
-    match report.packages.iter().any(|entry| entry.error.is_some()) {
-        true => Ok(Status::Publish),
-        false => Ok(Status::Done),
-    }
+    Report::of(&to.display().to_string(), packages).end(printer)
 }

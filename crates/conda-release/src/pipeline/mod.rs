@@ -21,10 +21,13 @@ pub(crate) use building::build;
 pub(crate) use checking::{Known, check, check_unpublished, hash, served_from};
 pub(crate) use outcome::{outcome, reached, ready};
 pub(crate) use planning::{Change, Planning, count, plan_table};
-pub(crate) use publishing::{PublishOptions, failed, line, publish, publish_to, upload};
+pub(crate) use publishing::{
+    PublishOptions, failed, line, publish, publish_to, upload, upload_all,
+};
 pub(crate) use seeing::see;
 pub(crate) use signing::{
     REHEARSAL_TRUST, rehearsal_identity, rehearsal_trust, sign, sign_as, with_sandbox,
 };
 pub(crate) use summary::{next_steps, next_steps_live, packages_table};
+pub(crate) use uploading::{Fate, Item};
 pub(crate) use worker::worker;

@@ -98,8 +98,29 @@ pub(crate) async fn publish_to(
     if keys.is_empty() {
         return Ok(Vec::new());
     }
-    let there = channel.lookup(&keys.iter().cloned().collect()).await?;
-    let items = items(release, &keys);
+    let fates = upload_all(items(release, &keys), channel, options, printer).await?;
+    let placed = fates
+        .iter()
+        .filter(|(_, fate)| matches!(fate, Fate::Placed(..)))
+        .map(|(package, _)| package.clone())
+        .collect();
+    record(release, fates)?;
+    release.compact()?;
+    Ok(placed)
+}
+
+/// Compares packages with what the channel has, uploads what is no conflict, and has clients find it.
+///
+/// # Errors
+/// The channel as a whole cannot be asked or written.
+pub(crate) async fn upload_all(
+    items: Vec<Item>,
+    channel: &dyn Channel,
+    options: &PublishOptions,
+    printer: &Printer,
+) -> Result<BTreeMap<PackageKey, Fate>, Error> {
+    let names = items.iter().map(|item| item.upload.package.clone());
+    let there = channel.lookup(&names.collect()).await?;
     let (items, fates) = without_conflicts(items, &there, options.force, printer);
     let uploading = Uploading {
         channel,
@@ -109,21 +130,14 @@ pub(crate) async fn publish_to(
         deadline: DEADLINE,
     };
     let fates = uploading.run(items, fates, printer).await;
-    let placed: Vec<PackageKey> = fates
-        .iter()
-        .filter(|(_, fate)| matches!(fate, Fate::Placed(..)))
-        .map(|(package, _)| package.clone())
-        .collect();
-    if !placed.is_empty() {
+    if fates.values().any(|fate| matches!(fate, Fate::Placed(..))) {
         channel.finish().await?;
     }
-    record(release, fates)?;
-    release.compact()?;
-    Ok(placed)
+    Ok(fates)
 }
 
 /// Tells what is new, there already, or there with other bytes; the last are not uploaded.
-pub(crate) fn without_conflicts(
+fn without_conflicts(
     items: Vec<Item>,
     there: &BTreeMap<PackageKey, Present>,
     force: bool,
