@@ -170,7 +170,7 @@ impl VerifyArgs {
         let audits = self
             .targets
             .iter()
-            .any(|target| targets::is_channel(target));
+            .any(|target| targets::is_channel_url(target));
         let mut report = Report::begin(&trust, origin, self.targets, printer)?;
         let total = targets.subjects.len();
         let activity = Activity::start_rated(printer, "Verifying", total);
