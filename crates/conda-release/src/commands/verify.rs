@@ -182,7 +182,7 @@ impl VerifyArgs {
         let audits = self
             .targets
             .iter()
-            .any(|target| targets::is_channel(target));
+            .any(|target| targets::is_channel_url(target));
         let mut report = Report::begin(&trust, origin, self.targets, printer)?;
         for manifest in manifests {
             report.release(Release::judge(&manifest, &verifier, &policy)?)?;
