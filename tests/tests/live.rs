@@ -179,6 +179,39 @@ fn build_sign_and_publish_are_the_steps_of_a_release() {
 }
 
 #[test]
+fn packages_with_attestations_are_published_by_a_policy() {
+    let Some(sigstore) = Sigstore::start(COMMIT) else {
+        return;
+    };
+    let workspace = workspace(&["one"]);
+    let channel = workspace.beside("channel");
+    let to = channel.display().to_string();
+    workspace.run(["build", "-x", "--to", &to]).ends(0);
+    let packages = format!("{LIVE}/packages");
+    let name = workspace.packages_in(&packages).remove(0);
+    let package = format!("{packages}/noarch/{name}");
+    run(
+        &workspace,
+        &sigstore,
+        &["sign", "-x", &package, "--channel", CHANNEL],
+    )
+    .ends(0);
+    let publish = ["publish", "-x", &package, "--to", &to];
+    let by = |repository| {
+        let policy = ["--repo", repository, "--issuer", sigstore.issuer()];
+        run(&workspace, &sigstore, &[&publish[..], &policy].concat())
+    };
+    run(&workspace, &sigstore, &publish)
+        .ends(3)
+        .says("no identity policy");
+    by("acme/others").ends(7).says("nothing was published");
+    assert!(!channel.exists());
+    by("acme/pkgs").ends(0).says("1 new");
+    verify(&workspace, &sigstore, &channel).ends(0);
+    by("acme/pkgs").ends(0).says("already there");
+}
+
+#[test]
 fn what_is_missing_is_told_before_anything_is_built_and_together() {
     let workspace = Workspace::plain();
     workspace.package("one");
