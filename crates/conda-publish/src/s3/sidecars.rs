@@ -49,13 +49,24 @@ impl Bucket {
     /// The sidecar that a package has.
     pub(super) async fn current(&self, package: &PackageKey) -> Result<Current, Error> {
         let mutable = mutable_key(package);
-        match self.get(&mutable, SIDECAR_LIMIT).await? {
-            None => Ok(Current::default()),
-            Some(object) => Ok(Current {
-                sidecar: Some(self.parse(&mutable, &object)?),
-                etag: Some(object.etag),
-            }),
+        let mut before: Option<Object> = None;
+        for _ in 0..ROUNDS {
+            let Some(object) = self.get(&mutable, SIDECAR_LIMIT).await? else {
+                return Ok(Current::default());
+            };
+            // Gateways may take an object's bytes and its tag one after the other, and somebody else write between:
+            // with the tag of the new one, the old bytes would take its place. Twice the same is no such thing.
+            match before {
+                Some(before) if before.etag == object.etag && before.bytes == object.bytes => {
+                    return Ok(Current {
+                        sidecar: Some(self.parse(&mutable, &object)?),
+                        etag: Some(object.etag),
+                    });
+                }
+                _ => before = Some(object),
+            }
         }
+        Err(self.unexpected(&mutable, "it is another one each time"))
     }
 
     /// Adds bundles to the sidecar of a package, which was `current` a moment ago, and gives the hash of what it is
@@ -88,7 +99,17 @@ impl Bucket {
                 ..content(&sidecar)
             };
             if self.put(&mutable, &content, &condition).await?.is_some() {
-                return Ok(Some(sidecar.sha256()));
+                // Looked at again: what was added is there, or is added to what somebody else made of it.
+                current = self.current(package).await?;
+                let kept = current.with(package, bundles)?;
+                if let Some(there) = current
+                    .sidecar
+                    .as_ref()
+                    .filter(|it| Some(*it) == kept.as_ref())
+                {
+                    return Ok(Some(there.sha256()));
+                }
+                continue;
             }
             let Some(delay) = rounds.delay(Duration::ZERO) else {
                 return Err(Error::NotSent {
