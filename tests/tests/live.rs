@@ -176,6 +176,13 @@ fn build_sign_and_publish_are_the_steps_of_a_release() {
     assert_eq!(workspace.packages_in(&channel), Vec::<String>::new());
     run(&workspace, &sigstore, &["publish", "-x", "--to", &to]).ends(0);
     verify(&workspace, &sigstore, &channel).ends(0);
+
+    // What the channel has already is left out of each step.
+    let fresh = self::workspace(&["one", "two"]);
+    fresh.run(["build", "-x", "--to", &to]).ends(0);
+    run(&fresh, &sigstore, &["sign", "-x"]).ends(0);
+    run(&fresh, &sigstore, &["publish", "-x", "--to", &to]).ends(0);
+    assert_eq!(results(&fresh), ["one skipped", "two uploaded"]);
 }
 
 #[test]

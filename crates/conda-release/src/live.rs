@@ -60,8 +60,9 @@ pub(crate) struct Live<'a> {
 }
 
 impl<'a> Live<'a> {
-    /// Has everything that can be known before anything is built: the trust material, refreshed; that there is an
-    /// identity, of which no token is asked for yet; the channel, its credentials and what it does with attestations.
+    /// Has everything that can be known before anything is built: the trust material, refreshed; where it is needed,
+    /// that there is an identity, of which no token is asked for yet; the channel, its credentials and what it does with
+    /// attestations.
     ///
     /// # Errors
     /// All that stands in the way, together.
@@ -69,12 +70,13 @@ impl<'a> Live<'a> {
         workspace: &'a Workspace,
         target: &Target,
         (trust, identity): (&TrustArgs, &'a IdentityArgs),
+        needs_identity: bool,
         publishing: &'a PublishingArgs,
         printer: &'a Printer,
     ) -> Result<Self, Error> {
         let target = target.clone().with_force(publishing.force);
         let asked = Self::ask(workspace, &target, publishing).await;
-        let attester = Attester::prepare(workspace, trust, identity, printer).await;
+        let attester = Attester::prepare(workspace, trust, identity, needs_identity, printer).await;
         match (asked, attester) {
             (Ok(()), Ok(attester)) => Ok(Self {
                 attester,
@@ -137,7 +139,7 @@ impl<'a> Live<'a> {
 }
 
 impl<'a> Attester<'a> {
-    /// Loads the trust material, and looks for an identity: no token is asked for yet.
+    /// Loads the trust material, and looks for an identity where one is needed: no token is asked for yet.
     ///
     /// # Errors
     /// The trust material cannot be had, or there is no identity.
@@ -145,10 +147,13 @@ impl<'a> Attester<'a> {
         workspace: &'a Workspace,
         trust: &TrustArgs,
         identity: &'a IdentityArgs,
+        needs_identity: bool,
         printer: &'a Printer,
     ) -> Result<Self, Error> {
         let trust = load(trust, identity, workspace, printer).await?;
-        Signer::detect(identity.token().as_ref(), &trust, printer)?;
+        if needs_identity {
+            Signer::detect(identity.token().as_ref(), &trust, printer)?;
+        }
         Ok(Self {
             workspace,
             trust,

@@ -114,7 +114,6 @@ impl Release {
         plan: Plan,
         stored: Option<Stored>,
     ) -> Result<Self, Error> {
-        remove_half_written(folder.path())?;
         if stored.is_none() {
             // A journal that has lost its manifest: its numbers would not follow those of a new one.
             start_journal(&folder.journal())?;
@@ -138,6 +137,19 @@ impl Release {
                 manifest
             }
         };
+        Self::write(folder, plan, manifest)
+    }
+
+    /// Takes what an earlier run stored as it stands.
+    ///
+    /// # Errors
+    /// The output folder cannot be written.
+    pub(crate) fn resume(folder: OutputFolder, stored: Stored) -> Result<Self, Error> {
+        Self::write(folder, stored.plan, stored.manifest)
+    }
+
+    fn write(folder: OutputFolder, plan: Plan, manifest: Manifest) -> Result<Self, Error> {
+        remove_half_written(folder.path())?;
         // The plan goes last: a manifest without its plan is planned anew and nothing is lost.
         write_atomically(&folder.manifest(), &manifest.to_json())?;
         write_atomically(&folder.plan(), &plan.to_json())?;

@@ -161,8 +161,7 @@ impl Run {
                 expected: expected.to_string(),
             });
         }
-        let plan = stored.plan.clone();
-        Ok((Release::begin(folder, plan, Some(stored))?, lock))
+        Ok((Release::resume(folder, stored)?, lock))
     }
 
     /// Takes back what no longer holds of what an earlier rehearsal recorded, and opens its channel.

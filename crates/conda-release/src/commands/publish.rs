@@ -15,7 +15,11 @@ use release_manifest::{Mode, PackageKey, Progress, PublishResult};
 use serde::Serialize;
 
 use self::given::Given;
-use super::{policy::PolicyArgs, trust::TrustArgs, verify::all_beside};
+use super::{
+    policy::{PolicyArgs, configured_policy},
+    trust::TrustArgs,
+    verify::all_beside,
+};
 use crate::{
     error::{Error, with_causes},
     exit::Status,
@@ -140,7 +144,11 @@ impl PublishArgs {
         let (mut release, _lock) = Run::resume(workspace, Mode::Live, printer)?;
         release.is_for(target.attested())?;
         let who = (&self.trust, &self.identity);
-        let live = Live::prepare(workspace, &target, who, &self.publishing, printer).await?;
+        // Who may have signed is the configuration's to say, else the current identity is compared with.
+        let needs_identity = configured_policy(workspace)?.is_none();
+        let publishing = &self.publishing;
+        let live =
+            Live::prepare(workspace, &target, who, needs_identity, publishing, printer).await?;
         let existing = target.existing(release.plan()).await?;
         live.attester.check(&mut release, Some(&existing))?;
         live.attester.readmit(&mut release, false).await?;

@@ -107,7 +107,7 @@ impl ReleaseArgs {
         printer: &Printer,
     ) -> Result<Status, Error> {
         let who = (&self.trust, &self.identity);
-        let live = Live::prepare(workspace, target, who, &self.publishing, printer).await?;
+        let live = Live::prepare(workspace, target, who, true, &self.publishing, printer).await?;
         live.attester.check(&mut run.release, Some(&run.existing))?;
         let worker = pipeline::worker(workspace)?;
         let (release, planning) = (&mut run.release, &run.planning);

@@ -114,7 +114,8 @@ impl SignArgs {
 
     async fn sign_live(self, workspace: &Workspace, printer: &Printer) -> Result<Status, Error> {
         let (mut release, _lock) = Run::resume(workspace, Mode::Live, printer)?;
-        let attester = Attester::prepare(workspace, &self.trust, &self.identity, printer).await?;
+        let attester =
+            Attester::prepare(workspace, &self.trust, &self.identity, true, printer).await?;
         attester.check(&mut release, None)?;
         attester.sign(&mut release, self.keep_going).await?;
         release.compact()?;
