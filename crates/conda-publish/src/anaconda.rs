@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use url::Url;
 
 use crate::blocking::blocking;
-use crate::credentials::{Secret, stored, variable};
+use crate::credentials::{stored_token, variable};
 use crate::form::{SignedForm, md5};
 use crate::remote::join;
 use crate::server::{Answer, Server};
@@ -128,22 +128,18 @@ impl AnacondaOrg {
     }
 
     async fn token(&self) -> Result<HeaderValue, Error> {
-        let missing = |reason: String| Error::NoCredentials {
-            server: self.server.name().to_owned(),
-            reason,
-        };
-        match stored(&self.settings, &self.api).await? {
-            Some(Authentication::CondaToken(token)) => {
-                Secret::new(token).header(self.server.name(), "token")
-            }
-            Some(other) => Err(missing(format!(
-                "expected a conda token, found {} in rattler's stores; {KEY} is not set",
-                other.method()
-            ))),
-            None => Err(missing(format!(
-                "expected {KEY}, or a conda token in rattler's stores"
-            ))),
-        }
+        let server = self.server.name();
+        let token = stored_token(
+            &self.settings,
+            &self.api,
+            server,
+            ("conda token", KEY),
+            |it| match it {
+                Authentication::CondaToken(token) => Some(token),
+                _ => None,
+            },
+        );
+        token.await?.header(server, "token")
     }
 
     /// Asks for `what`, whatever the answer.

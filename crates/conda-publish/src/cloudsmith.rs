@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use crate::credentials::{Secret, stored, variable};
+use crate::credentials::{stored_token, variable};
 use crate::form::{SignedForm, md5};
 use crate::remote::join;
 use crate::retry::Retries;
@@ -130,22 +130,20 @@ impl Cloudsmith {
     }
 
     async fn key(&self) -> Result<HeaderValue, Error> {
-        let missing = |reason: String| Error::NoCredentials {
-            server: self.server.name().to_owned(),
-            reason,
-        };
-        match stored(&self.settings, &self.api).await? {
-            Some(Authentication::CondaToken(key) | Authentication::BearerToken(key)) => {
-                Secret::new(key).header(self.server.name(), "")
-            }
-            Some(other) => Err(missing(format!(
-                "expected a conda or bearer token, found {} in rattler's stores; {KEY} is not set",
-                other.method()
-            ))),
-            None => Err(missing(format!(
-                "expected {KEY}, or a conda or bearer token in rattler's stores"
-            ))),
-        }
+        let server = self.server.name();
+        let token = stored_token(
+            &self.settings,
+            &self.api,
+            server,
+            ("conda or bearer token", KEY),
+            |it| match it {
+                Authentication::CondaToken(token) | Authentication::BearerToken(token) => {
+                    Some(token)
+                }
+                _ => None,
+            },
+        );
+        token.await?.header(server, "")
     }
 
     /// Asks for `what`, whatever the answer. The API's paths end with a slash.

@@ -91,3 +91,29 @@ pub(crate) async fn stored(
         }),
     }
 }
+
+/// The token that rattler's stores have for exactly this server, if `take` takes it: of the kind that is `wanted`, where
+/// the variable beside that was looked at before.
+pub(crate) async fn stored_token(
+    settings: &Settings,
+    url: &Url,
+    server: &str,
+    (wanted, variable): (&str, &str),
+    take: impl FnOnce(Authentication) -> Option<String>,
+) -> Result<Secret, Error> {
+    let missing = |reason: String| Error::NoCredentials {
+        server: server.to_owned(),
+        reason,
+    };
+    let Some(found) = stored(settings, url).await? else {
+        return Err(missing(format!(
+            "expected {variable}, or a {wanted} in rattler's stores"
+        )));
+    };
+    let kind = found.method().to_owned();
+    take(found).map(Secret::new).ok_or_else(|| {
+        missing(format!(
+            "expected a {wanted}, found {kind} in rattler's stores; {variable} is not set"
+        ))
+    })
+}

@@ -10,7 +10,7 @@ use release_manifest::{PackageKey, PublishResult};
 use reqwest::{Body, StatusCode};
 use url::Url;
 
-use crate::credentials::{Secret, stored, variable};
+use crate::credentials::{stored_token, variable};
 use crate::remote::join;
 use crate::server::{Answer, Server};
 use crate::settings::Settings;
@@ -61,22 +61,18 @@ impl Quetz {
     }
 
     async fn key(&self) -> Result<HeaderValue, Error> {
-        let missing = |reason: String| Error::NoCredentials {
-            server: self.server.name().to_owned(),
-            reason,
-        };
-        match stored(&self.settings, &self.url).await? {
-            Some(Authentication::CondaToken(key)) => {
-                Secret::new(key).header(self.server.name(), "")
-            }
-            Some(other) => Err(missing(format!(
-                "expected a conda token, found {} in rattler's stores; {KEY} is not set",
-                other.method()
-            ))),
-            None => Err(missing(format!(
-                "expected {KEY}, or a conda token in rattler's stores"
-            ))),
-        }
+        let server = self.server.name();
+        let token = stored_token(
+            &self.settings,
+            &self.url,
+            server,
+            ("conda token", KEY),
+            |it| match it {
+                Authentication::CondaToken(token) => Some(token),
+                _ => None,
+            },
+        );
+        token.await?.header(server, "")
     }
 
     async fn ask<'a>(
