@@ -84,11 +84,114 @@ fn one_command_builds_attests_publishes_and_looks_as_a_client() {
     assert_eq!(manifest(&workspace)["mode"], "live");
     verify(&workspace, &sigstore, &channel).ends(0);
 
+    // The release is attested as a whole, and kept in the channel with its packages.
+    let recorded = manifest(&workspace);
+    let kept = recorded["release"]["url"].as_str().unwrap();
+    let kept = Path::new(kept.strip_prefix("file://").unwrap());
+    assert!(kept.starts_with(&channel), "{}", kept.display());
+    let verified = verify(&workspace, &sigstore, kept).ends(0);
+    assert!(
+        verified.stdout.contains("attested with its packages by"),
+        "{verified}"
+    );
+    assert!(verified.stdout.ends_with("2 of 2 verified\n"), "{verified}");
+
     // The same again does nothing: no build, no signature, no upload.
     let again = release(&workspace, &sigstore, &channel, &[]).ends(0);
-    for verb in ["Built", "Attested", "Published"] {
+    for verb in ["Built", "Attested", "Published", "Seen"] {
         assert!(!again.mentions(verb), "{verb}: {}", again.stderr);
     }
+    assert_eq!(manifest(&workspace), recorded);
+}
+
+#[test]
+fn what_nobody_looked_for_is_looked_for_by_the_next_run() {
+    let Some(sigstore) = Sigstore::start(COMMIT) else {
+        return;
+    };
+    let workspace = workspace(&["one"]);
+    let channel = workspace.beside("channel");
+    let unseen = release(&workspace, &sigstore, &channel, &["--no-wait"]).ends(0);
+    assert!(!unseen.mentions("Seen"), "{}", unseen.stderr);
+    let seen = release(&workspace, &sigstore, &channel, &[]).ends(0);
+    assert!(!seen.mentions("Built"), "{}", seen.stderr);
+    seen.says("Seen 1 package");
+    let again = release(&workspace, &sigstore, &channel, &[]).ends(0);
+    assert!(!again.mentions("Seen"), "{}", again.stderr);
+}
+
+#[test]
+fn build_numbers_count_on_from_what_the_channel_has() {
+    let Some(sigstore) = Sigstore::start(COMMIT) else {
+        return;
+    };
+    let fresh = || {
+        let workspace = workspace(&["one"]);
+        workspace.recipe(
+            "pair",
+            "recipe:\n  name: pair\n  version: \"1.0\"\nbuild:\n  number: 2\noutputs:\n  - package:\n      name: left\n    build:\n      noarch: generic\n      script: mkdir -p $PREFIX/share && touch $PREFIX/share/left\n  - package:\n      name: right\n    build:\n      noarch: generic\n      script: mkdir -p $PREFIX/share && touch $PREFIX/share/right\n    requirements:\n      run:\n        - ${{ pin_subpackage(\"left\", exact=true) }}\n",
+        );
+        workspace
+    };
+    let numbers = |workspace: &Workspace| -> Vec<String> {
+        let manifest = manifest(workspace);
+        let packages = manifest["packages"].as_array().unwrap();
+        let number = |package: &Value| {
+            let file = package["file"].as_str().unwrap();
+            let (name, _) = file.split_once('-').unwrap();
+            let (_, number) = file.rsplit_once('_').unwrap();
+            format!("{name} {}", number.trim_end_matches(".conda"))
+        };
+        packages.iter().map(number).collect()
+    };
+    let first = fresh();
+    let channel = first.beside("channel");
+    // Nothing is there to be above of: the recipes' own.
+    let above = ["--build-number", "+3"];
+    release(&first, &sigstore, &channel, &above).ends(0);
+    assert_eq!(numbers(&first), ["left 2", "one 0", "right 2"]);
+
+    let second = fresh();
+    let to = channel.display().to_string();
+    run(
+        &second,
+        &sigstore,
+        &["build", "-x", "--to", &to, "--build-number", "+3"],
+    )
+    .ends(0);
+    assert_eq!(numbers(&second), ["left 5", "one 3", "right 5"]);
+    // What was begun is continued with its numbers.
+    let continued = release(&second, &sigstore, &channel, &above).ends(0);
+    assert!(!continued.mentions("Built"), "{}", continued.stderr);
+    assert_eq!(numbers(&second), ["left 5", "one 3", "right 5"]);
+    // The pin follows the number.
+    let left = second.packages_in(format!("{LIVE}/packages")).into_iter();
+    let left = left
+        .filter(|name| name.starts_with("left-"))
+        .last()
+        .unwrap();
+    let build = left.trim_end_matches(".conda").rsplit('-').next().unwrap();
+    let index = fs::read_to_string(channel.join("noarch/repodata.json")).unwrap();
+    assert!(index.contains(&format!("left ==1.0 {build}")), "{index}");
+
+    let third = fresh();
+    release(&third, &sigstore, &channel, &["--build-number", "next"]).ends(0);
+    assert_eq!(numbers(&third), ["left 6", "one 4", "right 6"]);
+    verify(&third, &sigstore, &channel).ends(0);
+
+    // A rehearsal asks nobody.
+    third.run(["plan", "--build-number", "next"]).ends(0);
+    // A channel that does not answer is no empty one.
+    let plan = [
+        "plan",
+        "-x",
+        "--build-number",
+        "next",
+        "--to",
+        "quetz://127.0.0.1:9/pkgs",
+    ];
+    let unreachable = run(&third, &sigstore, &plan).ends(3);
+    assert!(!unreachable.stdout.contains("one-1"), "{unreachable}");
 }
 
 #[test]
@@ -213,7 +316,7 @@ fn packages_with_attestations_are_published_by_a_policy() {
         .says("no identity policy");
     by("acme/others").ends(7).says("nothing was published");
     assert!(!channel.exists());
-    by("acme/pkgs").ends(0).says("1 new");
+    by("acme/pkgs").ends(0).says("1 new").says("Seen 1 package");
     verify(&workspace, &sigstore, &channel).ends(0);
     by("acme/pkgs").ends(0).says("already there");
 }

@@ -1,50 +1,34 @@
-//! `verify release-manifest.json`: the attestation of a release as a whole.
+//! The release as a whole: its manifest is attested after its packages and published after them, and
+//! `verify release-manifest.json` judges both.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use conda_attest::{ActionsEndpoint, Session, SignOptions, Trust};
 use end_to_end::{Output, Workspace};
 use fs_err as fs;
-use release_manifest::ReleaseStatement;
+use release_manifest::{Manifest, Progress};
 use serde_json::json;
-use sigstore_sandbox::{AUDIENCE, IDENTITY, ISSUER, Options, Sandbox};
+use sigstore_sandbox::{IDENTITY, ISSUER};
 
-/// A workspace that was released, with an attestation of the release.
-fn attested() -> Workspace {
+fn released() -> Workspace {
     let workspace = Workspace::with_two_packages();
     workspace.run(["release"]).ends(0);
-    let bytes = fs::read(manifest(&workspace)).unwrap();
-    let statement = ReleaseStatement::about(&bytes).unwrap();
-    let sign = async {
-        let folder = workspace.rehearsal("sandbox");
-        let sandbox = Sandbox::start(&folder, Options::default()).await.unwrap();
-        let trust = Trust::from_file(&sandbox.trust_config(), None)
-            .unwrap()
-            .with_audience(AUDIENCE);
-        let endpoint = sandbox.token_endpoint();
-        let identity = ActionsEndpoint::new(&endpoint.url, endpoint.bearer, AUDIENCE).unwrap();
-        let options = SignOptions::new(workspace.manifest().target_channel.clone());
-        let session = Session::open(&trust, &identity, &options, &()).unwrap();
-        let signed = session.sign_release(&statement, &bundle(&workspace)).await;
-        sandbox.stop().await;
-        signed.unwrap();
-    };
-    tokio::runtime::Runtime::new().unwrap().block_on(sign);
     workspace
 }
 
-fn manifest(workspace: &Workspace) -> PathBuf {
-    workspace.rehearsal("release-manifest.json")
+/// Where a release's manifest is kept as it was attested, below `folder`.
+fn kept(workspace: &Workspace, folder: &str) -> PathBuf {
+    let plan = workspace.manifest().plan_digest.sha256().to_string();
+    let path = format!("{folder}releases/{plan}/release-manifest.json");
+    workspace.rehearsal(&path)
 }
 
-fn bundle(workspace: &Workspace) -> PathBuf {
-    workspace.rehearsal("release-manifest.json.sigstore.json")
+fn bundle(manifest: &Path) -> PathBuf {
+    manifest.with_file_name("release-manifest.json.sigstore.json")
 }
 
-fn verify(workspace: &Workspace, identity: &str) -> Output {
-    let manifest = manifest(workspace);
+fn verify(workspace: &Workspace, manifest: &Path, identity: &str) -> Output {
     workspace.run([
         "verify",
         manifest.to_str().unwrap(),
@@ -82,17 +66,24 @@ fn state(output: &Output) -> (String, Vec<String>) {
 }
 
 #[test]
-fn an_attested_release_verifies_with_its_packages_and_to_its_signer_alone() {
-    let workspace = attested();
-    let output = verify(&workspace, IDENTITY).ends(0);
-    assert_eq!(state(&output), ("attested".to_owned(), vec![]));
-    let output = verify(&workspace, "https://evil.invalid/").ends(7);
-    let release = &output.json()["releases"][0];
-    assert_eq!(release["state"], "refused");
-
+fn a_release_leaves_an_attested_manifest_here_and_in_its_channel() {
+    let workspace = released();
+    let (here, there) = (kept(&workspace, ""), kept(&workspace, "channel/"));
+    assert_eq!(fs::read(&here).unwrap(), fs::read(&there).unwrap());
+    let attested = Manifest::from_json(&fs::read(&here).unwrap()).unwrap();
+    for package in attested.packages() {
+        // As it stood once everything was attested, and nothing was published.
+        assert_eq!(package.progress, Progress::Attested);
+    }
+    for manifest in [&here, &there] {
+        let output = verify(&workspace, manifest, IDENTITY).ends(0);
+        assert_eq!(state(&output), ("attested".to_owned(), vec![]));
+        let output = verify(&workspace, manifest, "https://evil.invalid/").ends(7);
+        assert_eq!(output.json()["releases"][0]["state"], "refused");
+    }
     let shown = workspace.run([
         "verify",
-        manifest(&workspace).to_str().unwrap(),
+        there.to_str().unwrap(),
         "--trust",
         "sandbox",
         "--identity",
@@ -107,46 +98,114 @@ fn an_attested_release_verifies_with_its_packages_and_to_its_signer_alone() {
 }
 
 #[test]
-fn a_manifest_that_changed_since_or_has_no_attestation_is_as_good_as_its_packages() {
-    let workspace = attested();
-    workspace.forge(|manifest| manifest["sequence"] = json!(1000));
-    let output = verify(&workspace, IDENTITY).ends(0);
+fn the_same_release_again_attests_nothing_anew_and_another_plan_replaces_it_in_the_rehearsal() {
+    let workspace = released();
+    let (first, before) = (kept(&workspace, "channel/"), workspace.manifest());
+    workspace.run(["release"]).ends(0);
+    assert_eq!(workspace.manifest(), before);
+
+    let recipe = workspace.path("recipes/second/recipe.yaml");
+    let text = fs::read_to_string(&recipe).unwrap();
+    fs::write(&recipe, format!("{text}\n# changed\n")).unwrap();
+    workspace.run(["release"]).ends(0);
+    let second = kept(&workspace, "channel/");
+    assert_ne!(first, second);
+    assert!(!first.exists());
+    assert_eq!(
+        state(&verify(&workspace, &second, IDENTITY).ends(0)).0,
+        "attested"
+    );
+}
+
+#[test]
+fn an_attestation_of_the_release_that_no_longer_holds_is_made_anew_before_anything_is_published() {
+    let workspace = Workspace::with_two_packages();
+    workspace.run(["build"]).ends(0);
+    workspace.run(["sign"]).ends(0);
+    let kept = kept(&workspace, "");
+    let forge = || {
+        fs::write(bundle(&kept), "{}").unwrap();
+    };
+    forge();
+    // Publishing alone signs nothing.
+    let output = workspace.run(["publish"]).ends(9);
+    assert!(
+        output.stderr.contains("not attested as a whole"),
+        "{output}"
+    );
+    assert!(
+        !workspace.rehearsal("channel/noarch/repodata.json").exists()
+            || fs::read_dir(workspace.rehearsal("channel/noarch"))
+                .unwrap()
+                .all(|entry| !entry.unwrap().path().to_string_lossy().ends_with(".conda"))
+    );
+    forge();
+    workspace.run(["release"]).ends(0);
+    assert_eq!(
+        state(&verify(&workspace, &kept, IDENTITY).ends(0)).0,
+        "attested"
+    );
+}
+
+#[test]
+fn a_manifest_that_changes_since_or_has_no_attestation_is_as_good_as_its_packages() {
+    let workspace = released();
+    let manifest = workspace.rehearsal("release-manifest.json");
+    let output = verify(&workspace, &manifest, IDENTITY).ends(0);
     assert_eq!(
         state(&output),
         ("changed".to_owned(), vec!["manifest".to_owned()])
     );
-    fs::remove_file(bundle(&workspace)).unwrap();
-    let output = verify(&workspace, IDENTITY).ends(0);
+    fs::remove_file(bundle(&kept(&workspace, ""))).unwrap();
+    workspace.forge(|manifest| drop(manifest.as_object_mut().unwrap().remove("release")));
+    let output = verify(&workspace, &manifest, IDENTITY).ends(0);
     assert_eq!(state(&output), ("unattested".to_owned(), vec![]));
+
+    fs::write(
+        workspace.path("conda-release.toml"),
+        "[publish]\nmanifest = false\n",
+    )
+    .unwrap();
+    workspace.run(["release", "--output", "without"]).ends(0);
+    assert!(!workspace.path("without/rehearsal/releases").exists());
 }
 
 #[test]
 fn a_manifest_that_says_something_else_than_its_attestation_is_refused() {
-    let workspace = attested();
-    let original = fs::read(manifest(&workspace)).unwrap();
+    let workspace = released();
+    let kept = kept(&workspace, "");
+    let original = fs::read(&kept).unwrap();
+    let forge = |change: &dyn Fn(&mut serde_json::Value)| {
+        let mut manifest = serde_json::from_slice(&original).unwrap();
+        change(&mut manifest);
+        fs::write(&kept, serde_json::to_vec(&manifest).unwrap()).unwrap();
+    };
     let refused = || {
-        let output = verify(&workspace, IDENTITY).ends(7);
-        fs::write(manifest(&workspace), &original).unwrap();
+        let output = verify(&workspace, &kept, IDENTITY).ends(7);
+        fs::write(&kept, &original).unwrap();
         state(&output)
     };
     let by = |check: &str| ("refused".to_owned(), vec![check.to_owned()]);
 
     // A package is hidden: the one that needs the other, so that the manifest stays one.
-    workspace.forge(|manifest| {
+    forge(&|manifest| {
         let packages = manifest["packages"].as_array_mut().unwrap();
         packages.retain(|package| package["file"].as_str().unwrap().starts_with("first-"));
     });
     assert_eq!(refused(), by("statement"));
-    let plan = format!("sha256:{}", "1".repeat(64));
-    workspace.forge(|manifest| manifest["plan_digest"] = plan.into());
+    forge(&|manifest| manifest["plan_digest"] = json!(format!("sha256:{}", "1".repeat(64))));
     assert_eq!(refused(), by("statement"));
 
-    let good = fs::read(bundle(&workspace)).unwrap();
+    let bundle = bundle(&kept);
+    let good = fs::read(&bundle).unwrap();
     let publish = format!("{}.sigstore.json", workspace.built("first").display());
-    fs::copy(publish, bundle(&workspace)).unwrap();
+    fs::copy(publish, &bundle).unwrap();
     assert_eq!(refused(), by("statement"));
-    fs::write(bundle(&workspace), "{}").unwrap();
+    fs::write(&bundle, "{}").unwrap();
     assert_eq!(refused(), by("bundle"));
-    fs::write(bundle(&workspace), good).unwrap();
-    assert_eq!(state(&verify(&workspace, IDENTITY).ends(0)).0, "attested");
+    fs::write(&bundle, good).unwrap();
+    assert_eq!(
+        state(&verify(&workspace, &kept, IDENTITY).ends(0)).0,
+        "attested"
+    );
 }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use cep27::Sha256;
 use release_manifest::{PackageKey, PublishResult};
 
-use crate::Error;
+use crate::{Error, ReleasePlaced, ReleaseUpload};
 
 /// Somewhere packages are published to.
 ///
@@ -44,6 +44,14 @@ pub trait Channel: Send + Sync {
     ///
     /// Where nothing changed, nothing is written.
     async fn finish(&self) -> Result<(), Error>;
+
+    /// Publishes the manifest of a release with its attestation, once its packages are found; `None` where the channel
+    /// has no place for it.
+    ///
+    /// A manifest that is there under its name stays.
+    async fn put_release(&self, _release: &ReleaseUpload) -> Result<Option<ReleasePlaced>, Error> {
+        Ok(None)
+    }
 }
 
 /// What a channel does with the attestations of a package.

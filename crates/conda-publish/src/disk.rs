@@ -86,6 +86,13 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Error> {
     Ok(Some(bytes))
 }
 
+/// Reads a regular file that must be there; the limit holds as in [`read`].
+pub(crate) fn read_existing(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
+    read(path, limit)?
+        .ok_or_else(|| io::Error::from(ErrorKind::NotFound))
+        .at("read", path)
+}
+
 /// The SHA-256 of a regular file; `None` where there is nothing under that name.
 pub(crate) fn hash(path: &Path) -> Result<Option<Sha256>, Error> {
     let Some(file) = open(path)? else {

@@ -77,6 +77,17 @@ pub enum Error {
         found: Sha256,
     },
 
+    /// A document of a release changed since it was verified.
+    #[error("{} is not what was verified: expected sha256 {expected}, found {found}", path.display())]
+    DocumentChanged {
+        /// The file that was read.
+        path: PathBuf,
+        /// The verified hash.
+        expected: Sha256,
+        /// The hash of the file.
+        found: Sha256,
+    },
+
     /// A bundle's file doesn't hold one JSON object.
     #[error("the attestation of {package} in {} is not a bundle: {reason}", path.display())]
     Bundle {
@@ -427,6 +438,7 @@ impl Error {
             Self::NotUnicode { .. } => "not_unicode",
             Self::PackageChanged { .. } => "package_changed",
             Self::BundleChanged { .. } => "bundle_changed",
+            Self::DocumentChanged { .. } => "document_changed",
             Self::Bundle { .. } => "bundle_invalid",
             Self::Archive { .. } => "archive_invalid",
             Self::Conflict { .. } => "conflict",
@@ -474,7 +486,9 @@ impl Error {
             Self::Conflict { .. } => Some(
                 "raise the package's build number or version; a published name keeps its content for ever",
             ),
-            Self::PackageChanged { .. } | Self::BundleChanged { .. } => {
+            Self::PackageChanged { .. }
+            | Self::BundleChanged { .. }
+            | Self::DocumentChanged { .. } => {
                 Some("run the same command again: what changed is built and signed anew")
             }
             Self::ForeignFolder { .. } => {

@@ -9,11 +9,11 @@ use std::time::SystemTime;
 use cep27::Sha256;
 use rattler_conda_types::compression_level::CompressionLevel;
 use rattler_package_streaming::write::{write_conda_package, write_tar_bz2_package};
-use release_manifest::PackageKey;
+use release_manifest::{Digest, PackageKey};
 use serde_json::json;
 use tempfile::NamedTempFile;
 
-use crate::{Bundle, Upload, disk};
+use crate::{Bundle, Document, ReleaseUpload, Upload, disk};
 
 pub(crate) fn key(text: &str) -> PackageKey {
     text.parse().unwrap()
@@ -126,4 +126,21 @@ pub(crate) fn snapshot(root: &Path) -> BTreeMap<PathBuf, (Sha256, SystemTime)> {
         }
     }
     files
+}
+
+/// Writes what stands for the manifest of a plan's release, and for its attestation, into `folder`.
+pub(crate) fn release(folder: &Path, plan: &str, content: &str) -> ReleaseUpload {
+    let document = |name: &str| {
+        let path = folder.join(format!("{plan}-{content}-{name}"));
+        fs::write(&path, format!("{content} {name}")).unwrap();
+        Document {
+            sha256: disk::hash(&path).unwrap().unwrap(),
+            path,
+        }
+    };
+    ReleaseUpload {
+        plan: Digest::of(plan.as_bytes()),
+        manifest: document("manifest"),
+        attestation: document("attestation"),
+    }
 }

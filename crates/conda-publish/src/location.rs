@@ -87,6 +87,12 @@ impl FromStr for ChannelType {
 }
 
 impl ChannelLocation {
+    /// Whether the channel keeps the manifests of releases: see [`Channel::put_release`](crate::Channel::put_release).
+    #[must_use]
+    pub fn keeps_releases(&self) -> bool {
+        matches!(self, Self::File(_) | Self::S3 { .. })
+    }
+
     /// Takes a channel's URL as that of a server of this type, where the URL alone doesn't tell: `https`, or `http`
     /// on this machine. One that tells, and tells something else, is an error.
     pub fn of_type(text: &str, channel_type: ChannelType) -> Result<Self, Error> {

@@ -26,6 +26,8 @@ pub struct Listed {
     pub sha256: Option<Sha256>,
     /// The size, in bytes, that the repodata has for it.
     pub size: Option<u64>,
+    /// Its build number, as its record has it.
+    pub build_number: Option<u64>,
     /// When it was built, as its record has it: the channel's word, and nothing that anybody proved.
     pub claimed: Option<Timestamp>,
 }
@@ -45,6 +47,7 @@ pub(crate) struct Record {
     /// As it stands there: a malformed value must be told from an absent one.
     #[serde(default, deserialize_with = "even_null")]
     pub(crate) attestations_sha256: Option<Value>,
+    pub(crate) build_number: Option<u64>,
     /// Nothing hangs on it being there, or being a number.
     #[serde(default, deserialize_with = "moment")]
     timestamp: Option<Timestamp>,
@@ -149,6 +152,7 @@ fn listed(subdir: Subdir, name: &str, record: &Record) -> Result<Listed, String>
         package: PackageKey { subdir, file },
         sha256,
         size: record.size,
+        build_number: record.build_number,
         claimed: record.timestamp,
     })
 }

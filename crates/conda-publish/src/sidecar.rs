@@ -4,7 +4,7 @@ use cep27::Sha256;
 use release_manifest::PackageKey;
 use serde_json::value::RawValue;
 
-use crate::disk::{self, At as _};
+use crate::disk;
 use crate::{Bundle, Error};
 
 /// The size, in bytes, up to which a sidecar is written and read: what conda clients cap it at.
@@ -122,9 +122,7 @@ impl BundleText {
     /// Reads the file of a bundle, if it is the one that was verified.
     pub(crate) fn read(bundle: &Bundle, package: &PackageKey) -> Result<Self, Error> {
         let path = &bundle.path;
-        let bytes = disk::read(path, SIDECAR_LIMIT)?
-            .ok_or_else(|| std::io::ErrorKind::NotFound.into())
-            .at("read", path)?;
+        let bytes = disk::read_existing(path, SIDECAR_LIMIT)?;
         let found = disk::hash_of(&bytes);
         if found != bundle.sha256 {
             let (package, path) = (Box::new(package.clone()), path.clone());

@@ -10,6 +10,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod build;
+mod build_number;
 mod build_phase;
 mod cargo;
 mod cycle;
@@ -35,6 +36,7 @@ mod variants;
 pub mod worker;
 
 pub use build::{BuildRequest, build};
+pub use build_number::{BuildNumber, Highest, InvalidBuildNumber, build_numbers};
 pub use cargo::{CargoContext, Member, PackageLink, cargo_context};
 pub use error::{Error, Excerpt, Failure};
 pub use event::{BuildEvent, Reporter};

@@ -7,7 +7,7 @@ use release_manifest::Digest;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::PackageFormat;
+use crate::{BuildNumber, PackageFormat, build_number::Written};
 
 /// The keys of `[build]`. Every one has a default.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -66,8 +66,9 @@ pub struct BuildOptions {
     pub allow_symlinks_on_windows: bool,
     /// Put before the build string of every output whose recipe names none.
     pub build_string_prefix: Option<String>,
-    /// Replaces the build number of every recipe.
-    pub build_number: Option<u64>,
+    /// Replaces the build number of every recipe: `3`, `"+1"` above the channel's highest, or the `"next"` free one.
+    #[schemars(with = "Option<Written>")]
+    pub build_number: Option<BuildNumber>,
     /// Keeps build folders after a successful build.
     pub keep_build: bool,
     /// Environment variables that reach the worker besides the allow-listed ones.
@@ -302,7 +303,7 @@ mod tests {
             ..base.clone()
         };
         let other = BuildOptions {
-            build_number: Some(1),
+            build_number: Some(BuildNumber::Exactly(1)),
             ..base.clone()
         };
         assert_eq!(base.digest(), same.digest());

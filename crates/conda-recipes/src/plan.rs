@@ -10,7 +10,7 @@ use rattler_build_core::metadata::Output;
 use rattler_build_recipe::Stage1Recipe;
 use rattler_conda_types::Subdir;
 use release_manifest::{
-    Digest, Mode, PackageKey, Plan, PlannedPackage, SchemaVersion, Source, Tool,
+    Digest, Mode, PackageKey, Plan, PlannedPackage, RelativePath, SchemaVersion, Source, Tool,
 };
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +41,9 @@ pub struct PlanRequest {
     pub published_at: Option<String>,
     /// What is attested.
     pub target_channel: TargetChannel,
+    /// The build number of each recipe that doesn't get its own, or the one of the options.
+    #[serde(default)]
+    pub build_numbers: BTreeMap<RelativePath, u64>,
     /// `SOURCE_DATE_EPOCH`, in seconds: the timestamp of every package.
     pub timestamp: i64,
     /// What `[build]` and the command line say.
@@ -325,6 +328,7 @@ fn planned(
         subdir: key.subdir,
         recipe: output.recipe.clone(),
         variant: render::strings(&configuration.variant),
+        build_number: output.output.recipe.build().number.unwrap_or_default(),
         build_platform: render::subdir(configuration.build_platform.platform)?,
         // Known only once everything that the package builds upon has its own.
         fingerprint: Digest::of(&[]),
@@ -358,6 +362,7 @@ mod tests {
             channel: Some("https://example.org/target".to_owned()),
             published_at: Some("https://example.org/target".to_owned()),
             target_channel: "https://example.org/target".parse().unwrap(),
+            build_numbers: BTreeMap::new(),
             timestamp: 1_700_000_000,
             options: BuildOptions {
                 target_platform: platform,

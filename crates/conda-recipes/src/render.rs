@@ -32,7 +32,7 @@ use rattler_virtual_packages::VirtualPackageOverrides;
 use release_manifest::{Mode, RelativePath, SkippedOutput};
 
 use crate::{
-    Error, PlanRequest, cycle,
+    BuildNumber, Error, PlanRequest, cycle,
     error::{self, Invalid},
     fingerprint::{Inputs, staging_hash},
     skip, variants,
@@ -159,7 +159,7 @@ impl<'a> Renderer<'a> {
         let mut parsed = parse_recipe(&source)
             .map_err(|error| Invalid::new(file.as_str(), &text, error.error()))?;
         self.add_cargo(recipe, &mut parsed)?;
-        let config = self.render_config(recipe, target)?;
+        let config = self.render_config(recipe, &file, target)?;
         let variants = variants::load(
             &self.request.root,
             recipe,
@@ -206,8 +206,17 @@ impl<'a> Renderer<'a> {
         Ok(outputs)
     }
 
-    fn render_config(&self, recipe: &Path, target: &Target) -> Result<RenderConfig, Error> {
+    fn render_config(
+        &self,
+        recipe: &Path,
+        file: &RelativePath,
+        target: &Target,
+    ) -> Result<RenderConfig, Error> {
         let options = &self.request.options;
+        let build_number = match options.build_number {
+            Some(BuildNumber::Exactly(number)) => Some(number),
+            _ => self.request.build_numbers.get(file).copied(),
+        };
         let platform = target.platform();
         let os_env_var_keys = env_vars::os_vars(
             Path::new(""),
@@ -228,7 +237,7 @@ impl<'a> Renderer<'a> {
             build_platform: target.build(),
             os_env_var_keys,
             build_string_prefix: options.build_string_prefix.clone(),
-            build_number_override: options.build_number,
+            build_number_override: build_number,
             ..RenderConfig::default()
         })
     }

@@ -4,11 +4,13 @@ use std::{
     num::NonZeroUsize,
     ops::Range,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use cep27::TargetChannel;
 use conda_recipes::{BuildOptions, PackageLink};
 use fs_err as fs;
+use jiff::SignedDuration;
 use schemars::JsonSchema;
 use serde::{
     Deserialize, Deserializer,
@@ -120,9 +122,13 @@ pub struct Publish {
     pub channel_type: Option<String>,
     /// How many uploads run at the same time.
     pub concurrency: Option<NonZeroUsize>,
+    /// How long all uploads of a release may take: `"4h"`, `"90m"`.
+    #[serde(deserialize_with = "duration")]
+    #[schemars(with = "String")]
+    pub deadline: Duration,
     /// Attestation stores beside the channel: a folder, or `github://<owner>/<repository>`.
     pub stores: Vec<String>,
-    /// Publishes the release manifest too.
+    /// Attests the release as a whole, and publishes its manifest where the channel keeps such.
     pub manifest: bool,
     /// Waits until clients see the packages.
     pub wait: bool,
@@ -133,8 +139,9 @@ impl Default for Publish {
         Self {
             channel_type: None,
             concurrency: None,
+            deadline: Duration::from_secs(4 * 3600),
             stores: Vec::new(),
-            manifest: false,
+            manifest: true,
             wait: true,
         }
     }
@@ -149,6 +156,20 @@ fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String
             "expected at least one recipe, folder or glob, found none",
         )),
     }
+}
+
+/// A time span as people write it.
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let known = text.parse::<SignedDuration>().ok();
+    known
+        .and_then(|span| Duration::try_from(span).ok())
+        .filter(|span| !span.is_zero())
+        .ok_or_else(|| {
+            de::Error::custom(format!(
+                "expected a time span such as `4h` or `90m`, found `{text}`"
+            ))
+        })
 }
 
 /// The JSON schema of the configuration file.
@@ -204,13 +225,9 @@ impl Config {
 
     /// The first key that is set and that nothing would come of: silence would be a pretence.
     fn without_effect(&self) -> Option<&'static str> {
-        let Self { build, publish, .. } = self;
-        let has_runner = build.platforms.iter().any(|it| it.runner.is_some());
-        let keys = [
-            ("build.platforms.runner", has_runner),
-            ("publish.manifest", publish.manifest),
-        ];
-        keys.into_iter().find(|(_, is_set)| *is_set).map(|it| it.0)
+        let platforms = &self.build.platforms;
+        let has_runner = platforms.iter().any(|it| it.runner.is_some());
+        has_runner.then_some("build.platforms.runner")
     }
 
     /// `[workspace.metadata.conda-release]` of a Cargo.toml, if it has one.
@@ -350,17 +367,10 @@ mod tests {
 
     #[test]
     fn a_key_that_nothing_would_come_of_is_refused_by_name() {
-        for (text, key) in [
-            (
-                "build.platforms = [{ target = \"linux-64\", runner = \"x\" }]",
-                "build.platforms.runner",
-            ),
-            ("publish.manifest = true", "publish.manifest"),
-        ] {
-            match load(text).unwrap_err() {
-                Error::NotAvailable { what, .. } => assert_eq!(what, format!("`{key}`")),
-                other => panic!("{text}: {other}"),
-            }
+        let text = "build.platforms = [{ target = \"linux-64\", runner = \"x\" }]";
+        match load(text).unwrap_err() {
+            Error::NotAvailable { what, .. } => assert_eq!(what, "`build.platforms.runner`"),
+            other => panic!("{text}: {other}"),
         }
         assert!(
             load("sign.trust = \"staging\"\nsign.audience = \"acme\"\nsign.provenance = true")
@@ -378,6 +388,17 @@ mod tests {
         assert!(message.contains("at least one"), "{message}");
         let (_, _, message, _) = invalid("target-channel = \"https://prefix.dev/t/x/\"");
         assert!(!message.is_empty());
+    }
+
+    #[test]
+    fn a_time_span_is_written_as_people_write_it() {
+        let config = load("[publish]\ndeadline = \"90m\"\n").unwrap();
+        assert_eq!(config.publish.deadline, Duration::from_secs(90 * 60));
+        for wrong in ["soon", "0s", "-1h", "1 month", ""] {
+            let (line, _, message, _) = invalid(&format!("[publish]\ndeadline = \"{wrong}\"\n"));
+            assert_eq!(line, 2);
+            assert!(message.contains("a time span such as `4h`"), "{message}");
+        }
     }
 
     #[test]

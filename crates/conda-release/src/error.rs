@@ -57,6 +57,12 @@ pub enum Error {
     /// A command that continues a release found none.
     #[error("`{}` does not exist: nothing was planned and built there", .0.display())]
     NoRelease(PathBuf),
+    /// The channel does not tell the build number of a package, above which one is asked for.
+    #[error("the channel's repodata has no build number for {}", cep27::printable(.0))]
+    NoBuildNumber(String),
+    /// Packages are to be published whose release is not attested as a whole.
+    #[error("the release in `{}` is not attested as a whole", .0.display())]
+    ReleaseNotAttested(PathBuf),
     /// A step that this build of the program cannot do.
     #[error("{what} is not available for {target}")]
     NotAvailable {
@@ -238,6 +244,8 @@ impl Error {
             Self::State { .. } => "state_invalid",
             Self::OtherRelease { .. } => "other_release",
             Self::NoRelease(_) => "no_release",
+            Self::NoBuildNumber(_) => "no_build_number",
+            Self::ReleaseNotAttested(_) => "release_not_attested",
             Self::NotAvailable { .. } => "not_available",
             Self::NoPolicy => "no_policy",
             Self::PolicyEntry { source, .. } => source.code(),
@@ -275,6 +283,7 @@ impl Error {
             | Self::State { .. }
             | Self::OtherRelease { .. }
             | Self::NoRelease(_)
+            | Self::NoBuildNumber(_)
             | Self::NotAvailable { .. }
             | Self::NoPolicy
             | Self::PolicyEntry { .. }
@@ -290,6 +299,7 @@ impl Error {
             | Self::Recipes(_) => Status::Preflight,
             Self::Attest(error) => attest_status(error),
             Self::NoBundle { .. } => Status::Verify,
+            Self::ReleaseNotAttested(_) => Status::Incomplete,
             Self::Sandbox(_) => Status::Sign,
             Self::Publish(error) => publish_status(error),
             Self::Interrupted(status) => *status,
@@ -325,6 +335,8 @@ impl Error {
                 path.parent().unwrap_or(path).display()
             ),
             Self::NoRelease(_) => "`release` or `build` makes it".to_owned(),
+            Self::NoBuildNumber(_) => "have the channel indexed anew, or give the number itself: `--build-number 3`".to_owned(),
+            Self::ReleaseNotAttested(_) => "`sign` or `release` attests it; `publish.manifest = false` releases packages alone".to_owned(),
             Self::NotAvailable { instead, .. } => (*instead).to_owned(),
             Self::NoPolicy => "give --identity with --issuer, --repo or --owner, or name a file with [[verify]] entries with --config; --allow-any-identity accepts whoever the trust root vouches for, and says little about a package".to_owned(),
             Self::PolicyEntry { .. } => "say whose attestations it accepts: `repository = \"owner/name\"`, or `identity` with `issuer`".to_owned(),

@@ -8,7 +8,7 @@ use conda_publish::{
     AttestationStore, Channel, ChannelLocation, Keeps, Patience, Present, StoreLocation,
     TokenSource,
 };
-use release_manifest::{PackageKey, Progress};
+use release_manifest::{Event, PackageKey, Progress, Published};
 
 use crate::{
     commands::{
@@ -18,7 +18,7 @@ use crate::{
     error::Error,
     exit::Status,
     identity::{CiIdentity, IdentityArgs, Signer},
-    pipeline::{self, PublishOptions},
+    pipeline::{self, PublishOptions, Wanted},
     printer::Printer,
     release::Release,
     run::check_live,
@@ -75,7 +75,7 @@ impl<'a> Live<'a> {
         printer: &'a Printer,
     ) -> Result<Self, Error> {
         let target = target.clone().with_force(publishing.force);
-        let asked = Self::ask(workspace, &target, publishing).await;
+        let asked = ask(workspace, &target, publishing).await;
         let attester = Attester::prepare(workspace, trust, identity, needs_identity, printer).await;
         match (asked, attester) {
             (Ok(()), Ok(attester)) => Ok(Self {
@@ -90,23 +90,6 @@ impl<'a> Live<'a> {
         }
     }
 
-    /// Asks the channel what it needs, with the credentials that are at hand. A token that is minted from an identity
-    /// is for later, when no build can see it.
-    async fn ask(
-        workspace: &Workspace,
-        target: &Target,
-        publishing: &PublishingArgs,
-    ) -> Result<(), Error> {
-        let channel = target.open(None).await?;
-        stores(workspace).await?;
-        let is_minted =
-            matches!(target.location(), ChannelLocation::Prefix { .. }) && CiIdentity::is_there();
-        if !is_minted {
-            channel.preflight().await?;
-        }
-        keeps_attestations(channel.as_ref(), workspace, target, publishing).map(drop)
-    }
-
     /// Publishes what is attested, and waits until clients see it.
     ///
     /// # Errors
@@ -116,24 +99,59 @@ impl<'a> Live<'a> {
         release: &mut Release,
         keep_going: bool,
     ) -> Result<Status, Error> {
-        if pipeline::ready(release, Progress::Attested, keep_going).is_empty() {
-            return Ok(pipeline::outcome(release, Progress::Published));
-        }
         let (workspace, printer) = (self.attester.workspace, self.attester.printer);
-        let (channel, options) = open(workspace, &self.target, self.publishing, keep_going).await?;
-        let channel = channel.as_ref();
-        let keeps = !options.without_attestation;
-        let placed = pipeline::publish_to(release, channel, &options, printer).await?;
-        let status = pipeline::outcome(release, Progress::Published);
-        let waits = workspace.config().publish.wait && !self.publishing.no_wait;
-        if placed.is_empty() || !waits {
-            return Ok(status);
+        let target = &self.target;
+        pipeline::require_whole(release, workspace, keep_going)?;
+        let is_whole_left = target.location().keeps_releases() && pipeline::whole_waits(release);
+        if is_whole_left || !pipeline::ready(release, Progress::Attested, keep_going).is_empty() {
+            let (channel, options) = open(workspace, target, self.publishing, keep_going).await?;
+            let channel = channel.as_ref();
+            pipeline::publish_to(release, channel, &options, printer).await?;
+            pipeline::publish_whole(release, channel, printer).await?;
         }
-        let (target, trust) = (&self.target, &self.attester.trust);
-        let unseen = pipeline::see(release, target, trust, keeps, &placed, printer).await?;
-        match unseen.is_empty() {
-            true => Ok(status),
-            false => Ok(status.and(Status::Incomplete)),
+        let status = pipeline::outcome(release, Progress::Published);
+        match workspace.config().publish.wait && !self.publishing.no_wait {
+            true => Ok(status.and(self.see(release).await?)),
+            false => Ok(status),
+        }
+    }
+
+    /// Waits until clients see what is published and was not seen yet.
+    ///
+    /// # Errors
+    /// Clients find something else than what was published.
+    async fn see(&self, release: &mut Release) -> Result<Status, Error> {
+        let is_unseen = |published: &Published| published.seen.is_none();
+        let packages = release.manifest().packages().iter();
+        let unseen: Vec<PackageKey> = packages
+            .filter(|package| package.published.as_ref().is_some_and(is_unseen))
+            .map(|package| package.key())
+            .collect();
+        if unseen.is_empty() {
+            return Ok(Status::Done);
+        }
+        let Attester {
+            workspace,
+            trust,
+            printer,
+            ..
+        } = &self.attester;
+        let target = &self.target;
+        let channel = target.open(None).await?;
+        let keeps = keeps_attestations(channel.as_ref(), workspace, target, self.publishing)?;
+        let wanted = unseen.iter().filter_map(|package| {
+            let recorded = release.manifest().package(package)?;
+            Some((package.clone(), Wanted::of(recorded, keeps > 0)))
+        });
+        let source = &release.plan().source;
+        let seen = pipeline::see(wanted.collect(), target, trust, source, printer).await?;
+        for package in &seen {
+            release.record(package, Event::Seen)?;
+        }
+        release.compact()?;
+        match seen.len() == unseen.len() {
+            true => Ok(Status::Done),
+            false => Ok(Status::Incomplete),
         }
     }
 }
@@ -190,11 +208,17 @@ impl<'a> Attester<'a> {
     /// # Errors
     /// There is no identity, or no certificate.
     pub(crate) async fn sign(&self, release: &mut Release, keep_going: bool) -> Result<(), Error> {
-        let to_sign = !pipeline::ready(release, Progress::Tested, keep_going).is_empty();
-        let Some(signer) = self.readmit(release, to_sign).await? else {
+        let (workspace, printer) = (self.workspace, self.printer);
+        let wants = |release: &_| pipeline::wants_attestation(release, workspace, keep_going);
+        let to_sign = wants(release);
+        let mut signer = self.readmit(release, to_sign).await?;
+        if signer.is_none() && wants(release) {
+            // Looking at what was there took something back.
+            signer = self.readmit(release, true).await?;
+        }
+        let Some(signer) = signer else {
             return Ok(());
         };
-        let (workspace, printer) = (self.workspace, self.printer);
         pipeline::sign_as(
             release,
             workspace,
@@ -255,6 +279,26 @@ impl<'a> Attester<'a> {
     }
 }
 
+/// Asks a channel and the stores beside it for what publishing needs, with the credentials that are at hand. A token that
+/// is minted from an identity is for later, when no build can see it.
+///
+/// # Errors
+/// What publishing would miss.
+pub(crate) async fn ask(
+    workspace: &Workspace,
+    target: &Target,
+    publishing: &PublishingArgs,
+) -> Result<(), Error> {
+    let channel = target.open(None).await?;
+    stores(workspace).await?;
+    let is_minted =
+        matches!(target.location(), ChannelLocation::Prefix { .. }) && CiIdentity::is_there();
+    if !is_minted {
+        channel.preflight().await?;
+    }
+    keeps_attestations(channel.as_ref(), workspace, target, publishing).map(drop)
+}
+
 /// Opens a channel to publish to as who the CI system says we are, where it says that, and asks it and the stores
 /// beside it for everything that publishing needs.
 ///
@@ -274,8 +318,9 @@ pub(crate) async fn open(
         (Ok(()), Ok(stores)) => {
             let options = PublishOptions {
                 concurrency: workspace.config().publish.concurrency,
+                deadline: workspace.config().publish.deadline,
                 force: publishing.force,
-                without_attestation: !keeps,
+                attestations: keeps,
                 stores,
                 keep_going,
             };
@@ -303,24 +348,26 @@ async fn stores(workspace: &Workspace) -> Result<Vec<Box<dyn AttestationStore>>,
     Ok(stores)
 }
 
-/// Whether the channel takes the attestations of this release. One that does not is published to only where a store
-/// takes them, or by who says so.
+/// How many attestations the channel takes with a package. One that takes too few is published to only where a store
+/// takes them all, or by who says so.
 fn keeps_attestations(
     channel: &dyn Channel,
     workspace: &Workspace,
     target: &Target,
     publishing: &PublishingArgs,
-) -> Result<bool, Error> {
+) -> Result<usize, Error> {
+    let has_store = !workspace.config().publish.stores.is_empty();
     let needed = 1 + usize::from(workspace.config().sign.provenance);
     match channel.attestations() {
-        _ if publishing.without_attestation => Ok(false),
-        Keeps::Nothing if !workspace.config().publish.stores.is_empty() => Ok(false),
+        _ if publishing.without_attestation => Ok(0),
+        Keeps::Nothing if has_store => Ok(0),
+        Keeps::Native { most } if has_store => Ok(most),
         Keeps::Nothing => Err(Error::KeepsNoAttestations(target.name().to_owned())),
         Keeps::Native { most } if most < needed => Err(Error::KeepsTooFew {
             channel: target.name().to_owned(),
             most,
         }),
-        Keeps::Native { .. } | Keeps::Sidecars => Ok(true),
+        Keeps::Native { .. } | Keeps::Sidecars => Ok(usize::MAX),
     }
 }
 

@@ -6,8 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use conda_publish::RELEASES;
 use fs_err as fs;
-use release_manifest::Mode;
+use release_manifest::{Digest, MANIFEST_NAME, Mode};
 
 use crate::error::Error;
 
@@ -32,7 +33,7 @@ impl OutputFolder {
 
     /// The release manifest.
     pub(crate) fn manifest(&self) -> PathBuf {
-        self.path.join("release-manifest.json")
+        self.path.join(MANIFEST_NAME)
     }
 
     /// The transitions since the manifest was compacted.
@@ -48,6 +49,12 @@ impl OutputFolder {
     /// Packages, with their bundles beside them; the local build channel.
     pub(crate) fn packages(&self) -> PathBuf {
         self.path.join("packages")
+    }
+
+    /// The manifest of a plan's release as it was attested, which doesn't change any more: where channels keep it too.
+    pub(crate) fn attested_manifest(&self, plan: Digest) -> PathBuf {
+        let plan = plan.sha256().to_string();
+        self.path.join(RELEASES).join(plan).join(MANIFEST_NAME)
     }
 
     /// The rehearsal's channel.

@@ -13,8 +13,8 @@ use std::{
 use cep27::TargetChannel;
 use fs_err as fs;
 use release_manifest::{
-    DOCUMENT_LIMIT, Event, Isolation, JOURNAL_LIMIT, Manifest, Mode, PackageKey, Plan, Timestamp,
-    read_journal,
+    DOCUMENT_LIMIT, Event, Isolation, JOURNAL_LIMIT, Manifest, Mode, PackageKey, Plan,
+    ReleaseRecord, Timestamp, read_journal,
 };
 
 use crate::{
@@ -180,6 +180,15 @@ impl Release {
     /// Names the trust root that the attestations stand under.
     pub(crate) fn set_trust(&mut self, trust: release_manifest::Trust) {
         self.manifest.trust = Some(trust);
+    }
+
+    /// Records the attestation of the release as a whole, or that there is none; durable when this returns.
+    ///
+    /// # Errors
+    /// The output folder cannot be written.
+    pub(crate) fn set_attestation(&mut self, record: Option<ReleaseRecord>) -> Result<(), Error> {
+        self.manifest.release = record;
+        self.compact()
     }
 
     /// Whether it was planned for the channel that clients read at this URL.

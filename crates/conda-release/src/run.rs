@@ -64,7 +64,7 @@ impl Run {
         }
         let worker = pipeline::worker(workspace)?;
         let plan = planning
-            .plan(&worker, stored.as_ref().map(|stored| &stored.plan), printer)
+            .plan(&worker, stored.as_ref(), target.as_ref(), printer)
             .await?;
         let existing = match &target {
             Some(target) => target.existing(&plan).await?,

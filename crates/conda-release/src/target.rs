@@ -6,11 +6,12 @@ use std::{
     sync::Arc,
 };
 
-use cep27::TargetChannel;
+use cep27::{FileName, TargetChannel};
 use conda_publish::{
-    Channel, ChannelLocation, ChannelReader, ChannelType, ChannelUrl, OpenOptions, Patience,
-    Present, RemoteChannel, TokenSource,
+    Channel, ChannelLocation, ChannelReader, ChannelType, ChannelUrl, Listed, OpenOptions,
+    Patience, Present, RemoteChannel, TokenSource,
 };
+use conda_recipes::Highest;
 use release_manifest::{PackageKey, Plan};
 use url::Url;
 
@@ -123,14 +124,11 @@ impl Target {
         plan: &Plan,
     ) -> Result<BTreeMap<PackageKey, Present>, Error> {
         let names: BTreeSet<PackageKey> = plan.packages.iter().map(|it| it.key()).collect();
-        let ReadAt::Folder(path) = self.read_at()? else {
+        if let ReadAt::Url(_) = self.read_at()? {
             return Ok(self.open(None).await?.lookup(&names).await?);
-        };
-        if !path.join(NOARCH_REPODATA).is_file() {
-            return Ok(BTreeMap::new());
         }
         let mut existing = BTreeMap::new();
-        for listed in ChannelReader::open(&path)?.packages() {
+        for listed in self.listed().await? {
             let listed = listed?;
             if names.contains(&listed.package) {
                 let sha256 = listed.sha256;
@@ -138,6 +136,47 @@ impl Target {
             }
         }
         Ok(existing)
+    }
+
+    /// The highest build number that it has of each name and version of a plan, in whatever subdir.
+    ///
+    /// # Errors
+    /// It cannot be read, or a record has no build number: never taken for a channel without the package.
+    pub(crate) async fn highest_build_numbers(&self, plan: &Plan) -> Result<Highest, Error> {
+        let name = |file: &FileName| (file.name().to_owned(), file.version().to_owned());
+        let names: BTreeSet<_> = plan.packages.iter().map(|it| name(&it.file)).collect();
+        let mut highest = Highest::new();
+        for listed in self.listed().await? {
+            let listed = listed?;
+            let name = name(&listed.package.file);
+            if !names.contains(&name) {
+                continue;
+            }
+            let number = listed
+                .build_number
+                .ok_or_else(|| Error::NoBuildNumber(listed.package.to_string()))?;
+            let known = highest.entry(name).or_default();
+            *known = number.max(*known);
+        }
+        Ok(highest)
+    }
+
+    /// Every package of the channel as clients see it; none where there is no channel yet.
+    async fn listed(&self) -> Result<Vec<Result<Listed, conda_publish::Error>>, Error> {
+        match self.read_at()? {
+            ReadAt::Folder(path) => match path.join(NOARCH_REPODATA).is_file() {
+                true => Ok(ChannelReader::open(&path)?.packages().collect()),
+                false => Ok(Vec::new()),
+            },
+            ReadAt::Url(url) => {
+                match RemoteChannel::open(url, None, Patience::default()).await {
+                    Ok(remote) => Ok(remote.packages().collect()),
+                    // There, and without repodata: nothing was published yet.
+                    Err(conda_publish::Error::Repodata { .. }) => Ok(Vec::new()),
+                    Err(error) => Err(error.into()),
+                }
+            }
+        }
     }
 
     /// Where clients read it.

@@ -25,7 +25,8 @@ impl Digest {
     }
 
     /// The digest without its algorithm.
-    pub(crate) fn sha256(self) -> Sha256 {
+    #[must_use]
+    pub fn sha256(self) -> Sha256 {
         self.0
     }
 }

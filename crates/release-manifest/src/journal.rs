@@ -74,6 +74,8 @@ pub enum Event {
         /// How long it took.
         milliseconds: u64,
     },
+    /// It is there for clients of the channel.
+    Seen,
     /// It is left out of this release.
     Skipped {
         /// Why.

@@ -24,6 +24,7 @@ mod package;
 mod package_key;
 mod plan;
 mod relative_path;
+mod release_record;
 mod release_statement;
 mod schema;
 mod schema_version;
@@ -46,7 +47,10 @@ pub use package::{
 pub use package_key::PackageKey;
 pub use plan::{Plan, PlannedPackage, SkippedOutput};
 pub use relative_path::RelativePath;
-pub use release_statement::{Difference, MANIFEST_NAME, RELEASE_TYPE, ReleaseStatement};
+pub use release_record::ReleaseRecord;
+pub use release_statement::{
+    Difference, MANIFEST_NAME, RELEASE_BUNDLE_NAME, RELEASE_TYPE, ReleaseStatement,
+};
 pub use schema::{SchemaName, schema};
 pub use schema_version::SchemaVersion;
 pub use source_digest::SourceDigest;

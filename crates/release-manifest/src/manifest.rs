@@ -9,8 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::schema::wire;
 use crate::{
-    Digest, Error, Isolation, Mode, Package, PackageKey, Plan, Progress, SchemaName, SchemaVersion,
-    Source, Tool, Trust, document,
+    Digest, Error, Isolation, Mode, Package, PackageKey, Plan, Progress, ReleaseRecord, SchemaName,
+    SchemaVersion, Source, Tool, Trust, document,
 };
 
 /// How far a release has come: preview, state, result, and what one machine tells another.
@@ -41,6 +41,9 @@ pub struct Manifest {
     pub target_channel: TargetChannel,
     /// What stood between the recipes and the signing identity.
     pub isolation: Isolation,
+    /// The attestation of the release as a whole, once it is made; it is for the packages as they are attested now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<ReleaseRecord>,
     /// How many journal entries went into it, see [`JournalEntry::sequence`].
     ///
     /// [`JournalEntry::sequence`]: crate::JournalEntry::sequence
@@ -66,6 +69,7 @@ impl Manifest {
             channel: plan.channel.clone(),
             target_channel: plan.target_channel.clone(),
             isolation,
+            release: None,
             sequence: 0,
             packages,
         }
@@ -104,7 +108,7 @@ impl Manifest {
     /// them, which are to be tried again.
     ///
     /// Nothing comes from another mode, no attestation from another trust or for another target
-    /// channel, no publication in another channel. That the files are still there and unchanged
+    /// channel, no publication in another channel. The attestation of the release as a whole stays with its plan. That the files are still there and unchanged
     /// is the caller's to check.
     ///
     /// Call it on a new manifest. The journal goes on where the old one was; a trust that isn't
@@ -117,6 +121,9 @@ impl Manifest {
         let Some(furthest) = self.furthest_from(old) else {
             return;
         };
+        if self.plan_digest == old.plan_digest && furthest >= Progress::Attested {
+            self.release.clone_from(&old.release);
+        }
         for package in &mut self.packages {
             let Some(known) = old.package(&package.key()) else {
                 continue;

@@ -65,6 +65,7 @@ fn take_shard(
         channel,
         target_channel,
         isolation: _,
+        release,
         sequence: _,
         packages,
     } = shard;
@@ -81,6 +82,7 @@ fn take_shard(
         ("channel", *channel != planned.channel),
         ("target_channel", *target_channel != planned.target_channel),
         ("trust", trust.is_some()),
+        ("release", release.is_some()),
     ];
     if let Some((field, _)) = differing.into_iter().find(|(_, differs)| *differs) {
         return Err(Error::ShardField { field });

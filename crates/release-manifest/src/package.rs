@@ -219,6 +219,9 @@ pub struct Published {
     pub at: Timestamp,
     /// What the channel made of it.
     pub result: PublishResult,
+    /// When it was there for clients of the channel, as they see it; nothing until somebody looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Timestamp>,
 }
 
 /// What a channel made of a package that was to be published.

@@ -64,6 +64,8 @@ pub struct PlannedPackage {
     #[serde(deserialize_with = "variant::read")]
     #[schemars(with = "BTreeMap<String, String>")]
     pub variant: BTreeMap<String, String>,
+    /// Its build number, which ends most build strings.
+    pub build_number: u64,
     /// The platform it is built on.
     #[schemars(with = "wire::Subdir")]
     pub build_platform: Subdir,

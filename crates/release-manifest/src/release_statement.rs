@@ -12,6 +12,8 @@ use crate::{Digest, Error, Manifest, PackageKey};
 pub const RELEASE_TYPE: &str = "https://in-toto.io/attestation/release/v0.1";
 /// The file name of a release's manifest, which is its name as a subject too.
 pub const MANIFEST_NAME: &str = "release-manifest.json";
+/// The file name of the bundle that attests a release, beside its manifest.
+pub const RELEASE_BUNDLE_NAME: &str = "release-manifest.json.sigstore.json";
 
 /// The statement that a release is made of these packages and this manifest, as we write and read it.
 ///

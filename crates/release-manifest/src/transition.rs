@@ -30,6 +30,7 @@ impl Manifest {
     /// | tested, tests skipped | built | tested |
     /// | attested | tested | attested |
     /// | published | attested | published |
+    /// | seen | published | the same |
     /// | skipped | planned | planned, and no further |
     /// | failed | the step whose next one belongs to the error's phase | the same |
     /// | blocked | all but published | the same |
@@ -74,7 +75,12 @@ impl Manifest {
                 edge: Box::new(edge.clone()),
             });
         }
-        self.packages[position] = step(&self.packages[position], *at, event)?;
+        let next = step(&self.packages[position], *at, event)?;
+        if next.attestation != self.packages[position].attestation {
+            // What was attested of the release as a whole named other attestations.
+            self.release = None;
+        }
+        self.packages[position] = next;
         self.sequence = *sequence;
         Ok(())
     }
@@ -148,6 +154,12 @@ fn step(package: &Package, at: Timestamp, event: &Event) -> Result<Package, Erro
             next.times.published = taken(milliseconds);
             from == Progress::Attested
         }
+        Event::Seen => {
+            if let Some(published) = &mut next.published {
+                published.seen = Some(at);
+            }
+            from == Progress::Published
+        }
         Event::Skipped { reason } => {
             next.skipped = Some(Skipped {
                 reason: reason.clone(),
@@ -192,6 +204,7 @@ impl Event {
             Self::TestsSkipped { .. } => "tested (tests skipped)".to_owned(),
             Self::Attested { .. } => "attested".to_owned(),
             Self::Published { .. } => "published".to_owned(),
+            Self::Seen => "seen".to_owned(),
             Self::Skipped { .. } => "skipped".to_owned(),
             Self::Failed { error } => format!("failed ({})", Phase::as_str(error.phase)),
             Self::Blocked { .. } => "blocked".to_owned(),

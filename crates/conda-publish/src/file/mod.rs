@@ -5,6 +5,7 @@
 //!                 <package>.sigs            their attestations, growing (CEP-50)
 //!                 <package>.sigs.<sha256>   the same, under a name whose bytes never change
 //!                 repodata.json             written last
+//!        releases/<plan digest>/            the manifests of releases, attested
 //!        .conda-release/channel.json        what the folder is for: the marker
 //!                       users.lock          shared by those who have the channel open
 //!                       write.lock          held while names are given and taken
@@ -19,6 +20,7 @@ mod index;
 mod marker;
 mod mirror;
 mod put;
+mod release;
 #[cfg(test)]
 mod tests;
 
@@ -37,6 +39,7 @@ use crate::blocking::blocking;
 use crate::channel::{Channel, Keeps, Placed, Present, Reporter, Upload};
 use crate::reader::ChannelReader;
 use crate::sidecar::Sidecar;
+use crate::{ReleasePlaced, ReleaseUpload};
 
 /// A channel in a folder.
 ///
@@ -190,5 +193,12 @@ impl Channel for FileChannel {
 
     async fn finish(&self) -> Result<(), Error> {
         Self::finish(self).await
+    }
+
+    async fn put_release(&self, release: &ReleaseUpload) -> Result<Option<ReleasePlaced>, Error> {
+        let (folder, release) = (self.folder.clone(), release.clone());
+        blocking(move || folder.put_release(&release))
+            .await
+            .map(Some)
     }
 }

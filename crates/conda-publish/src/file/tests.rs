@@ -8,7 +8,7 @@ use release_manifest::{Mode, PublishResult};
 use tempfile::{TempDir, tempdir};
 
 use super::{FileChannel, Kind};
-use crate::fixture::{archive, bundle, bundle_text, key, snapshot, upload};
+use crate::fixture::{archive, bundle, bundle_text, key, release, snapshot, upload};
 use crate::repodata::Repodata;
 use crate::{Channel, ChannelReader, Error, Present, SIDECAR_LIMIT, Upload, disk};
 
@@ -838,4 +838,74 @@ async fn another_tools_shards_are_kept_current() {
     )
     .await;
     assert_ne!(fs::read(&shards).unwrap(), b"stale");
+}
+
+/// What a channel's folder has of releases: each plan's files with their content.
+fn releases(root: &Path) -> BTreeMap<String, String> {
+    let content = snapshot(root).into_iter();
+    content
+        .filter(|(path, _)| path.starts_with("releases/"))
+        .map(|(path, bytes)| (path, String::from_utf8(bytes).unwrap()))
+        .collect()
+}
+
+#[tokio::test]
+async fn the_manifest_of_a_release_stays_as_it_was_first_published() {
+    let (sources, root) = folders();
+    let channel = FileChannel::open(root.path(), LIVE).unwrap();
+    let first = release(sources.path(), "plan", "first");
+    let folder = format!("releases/{}", first.plan.sha256());
+    for expected in [PublishResult::Uploaded, PublishResult::Identical] {
+        let placed = channel.put_release(&first).await.unwrap().unwrap();
+        assert_eq!(placed.result, expected);
+        assert!(
+            placed
+                .url
+                .ends_with(&format!("{folder}/release-manifest.json"))
+        );
+    }
+    let expected = BTreeMap::from([
+        (
+            format!("{folder}/release-manifest.json"),
+            "first manifest".to_owned(),
+        ),
+        (
+            format!("{folder}/release-manifest.json.sigstore.json"),
+            "first attestation".to_owned(),
+        ),
+    ]);
+    assert_eq!(releases(root.path()), expected);
+
+    let again = release(sources.path(), "plan", "again");
+    let placed = channel.put_release(&again).await.unwrap().unwrap();
+    assert_eq!(placed.result, PublishResult::Exists);
+    assert_eq!(releases(root.path()), expected);
+    let other = release(sources.path(), "other", "first");
+    channel.put_release(&other).await.unwrap();
+    assert_eq!(releases(root.path()).len(), 4);
+}
+
+#[tokio::test]
+async fn a_rehearsal_has_the_manifest_of_the_current_plan_alone() {
+    let (sources, root) = folders();
+    let channel = FileChannel::open(root.path(), Kind::Rehearsal).unwrap();
+    for (plan, content) in [("one", "first"), ("two", "first"), ("two", "again")] {
+        let release = release(sources.path(), plan, content);
+        let placed = channel.put_release(&release).await.unwrap().unwrap();
+        assert_eq!(placed.result, PublishResult::Uploaded);
+        let there = releases(root.path());
+        assert_eq!(there.len(), 2, "{there:?}");
+        assert!(there.values().all(|text| text.starts_with(content)));
+    }
+}
+
+#[tokio::test]
+async fn a_manifest_that_changed_since_it_was_verified_is_not_published() {
+    let (sources, root) = folders();
+    let channel = FileChannel::open(root.path(), LIVE).unwrap();
+    let release = release(sources.path(), "plan", "first");
+    fs::write(&release.manifest.path, "another").unwrap();
+    let error = channel.put_release(&release).await.unwrap_err();
+    assert_eq!(error.code(), "document_changed");
+    assert!(releases(root.path()).is_empty());
 }

@@ -5,6 +5,7 @@
 //!                 <package>.sigs            their attestations, growing (CEP-50)
 //!                 <package>.sigs.<sha256>   the same, under a name whose bytes never change
 //!                 repodata.json, .zst       written last
+//!        releases/<plan digest>/            the manifests of releases, attested
 //!        .conda-release/lease.json          who indexes the channel
 //!                       probe-<random>      for a moment: whether the server honours conditions
 //! ```
@@ -23,6 +24,7 @@ mod multipart;
 mod probe;
 mod put;
 mod ranged;
+mod release;
 mod sidecars;
 #[cfg(all(test, unix))]
 mod tests;
@@ -50,7 +52,7 @@ use crate::repodata::{REPODATA, Record};
 use crate::settings::Settings;
 use crate::sidecar::{BundleText, Sidecar};
 use crate::source::Source;
-use crate::{Error, Patience};
+use crate::{Error, Patience, ReleasePlaced, ReleaseUpload};
 
 /// The folder of a channel that clients never look into.
 const OWN: &str = ".conda-release";
@@ -292,6 +294,16 @@ impl Channel for S3Channel {
         };
         lease.give_back().await;
         indexed
+    }
+
+    async fn put_release(&self, release: &ReleaseUpload) -> Result<Option<ReleasePlaced>, Error> {
+        let read = {
+            let release = release.clone();
+            blocking(move || release.read()).await?
+        };
+        self.begin().await?;
+        let placed = self.bucket.put_release(&release.folder(), read).await?;
+        Ok(Some(placed))
     }
 }
 

@@ -96,6 +96,7 @@ impl Workspace {
             channel: None,
             published_at: None,
             target_channel: "https://example.org/channel".parse().unwrap(),
+            build_numbers: Default::default(),
             timestamp: 1_700_000_000,
             options: self.options.clone(),
             tool: Tool {

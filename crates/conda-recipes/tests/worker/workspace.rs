@@ -80,6 +80,7 @@ impl Workspace {
             channel: None,
             published_at: None,
             target_channel: "https://example.com/channel".parse().unwrap(),
+            build_numbers: Default::default(),
             timestamp: 1_700_000_000,
             options: self.options.clone(),
             cargo: CargoContext::default(),

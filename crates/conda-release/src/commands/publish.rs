@@ -3,7 +3,7 @@
 mod given;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -11,7 +11,7 @@ use std::{
 use clap::Args;
 use conda_attest::{PackageFile, Policy, Trust, Verifier};
 use conda_publish::{ChannelLocation, FileChannel, Kind, Upload};
-use release_manifest::{Mode, PackageKey, Progress, PublishResult};
+use release_manifest::{Mode, PackageKey, Progress, PublishResult, Source};
 use serde::Serialize;
 
 use self::given::Given;
@@ -25,7 +25,7 @@ use crate::{
     exit::Status,
     identity::IdentityArgs,
     live::{self, Live, PublishingArgs},
-    pipeline::{self, Fate, Item},
+    pipeline::{self, Fate, Item, Made, Wanted},
     printer::Printer,
     run::{Run, check_rehearsal, ended, show},
     target::Target,
@@ -166,7 +166,7 @@ impl PublishArgs {
     ) -> Result<Status, Error> {
         let (mut release, _lock) = Run::resume(workspace, Mode::Rehearsal, printer)?;
         let channel = check_rehearsal(&mut release, workspace, printer)?;
-        pipeline::publish(&mut release, &channel, self.keep_going, printer).await?;
+        pipeline::publish(&mut release, &channel, workspace, self.keep_going, printer).await?;
         release.compact()?;
         show(&release, workspace, printer)?;
         Ok(ended(
@@ -226,7 +226,10 @@ impl PublishArgs {
         };
         // The files of what is published are needed until here.
         match proving.prove(&self.packages)? {
-            Some(uploads) => put(to, uploads, printer).await,
+            Some(proved) => {
+                let uploads = proved.into_iter().map(|proved| proved.upload).collect();
+                put(to, uploads, printer).await
+            }
             None => Ok(Status::Verify),
         }
     }
@@ -262,18 +265,39 @@ impl PublishArgs {
             target: target.name(),
             printer,
         };
-        let Some(uploads) = proving.prove(&self.packages)? else {
+        let Some(proved) = proving.prove(&self.packages)? else {
             return Ok(Status::Verify);
         };
         let (channel, options) = live::open(workspace, &target, &self.publishing, true).await?;
-        let items = uploads.into_iter().map(|upload| Item {
-            upload,
-            after: BTreeSet::new(),
+        let mut wanted = BTreeMap::new();
+        let items = proved.into_iter().map(|Proved { upload, made }| {
+            let made = (options.attestations > 0).then_some(made);
+            let sha256 = Some(upload.sha256);
+            wanted.insert(upload.package.clone(), Wanted { sha256, made });
+            Item {
+                upload,
+                after: BTreeSet::new(),
+            }
         });
         let items = items.collect();
         let fates = pipeline::upload_all(items, channel.as_ref(), &options, printer).await?;
+        wanted.retain(|package, _| matches!(fates.get(package), Some(Fate::Placed(..))));
         let packages = fates.into_iter().map(Entry::from).collect();
-        Report::of(target.name(), packages).end(printer)
+        let status = Report::of(target.name(), packages).end(printer)?;
+        if wanted.is_empty() || self.publishing.no_wait || !workspace.config().publish.wait {
+            return Ok(status);
+        }
+        let source = Source {
+            repository: None,
+            commit: None,
+            dirty: false,
+        };
+        let count = wanted.len();
+        let seen = pipeline::see(wanted, &target, &trust, &source, printer).await?;
+        match seen.len() == count {
+            true => Ok(status),
+            false => Ok(status.and(Status::Incomplete)),
+        }
     }
 
     /// Under whose trust attestations are judged that come from elsewhere.
@@ -304,6 +328,12 @@ impl PublishArgs {
     }
 }
 
+/// A package to publish, whose attestations verify.
+struct Proved {
+    upload: Upload,
+    made: Made,
+}
+
 /// What packages are held against before they are published.
 struct Proving<'a> {
     given: &'a Given,
@@ -316,7 +346,7 @@ struct Proving<'a> {
 
 impl Proving<'_> {
     /// The packages with the attestations that prove each; nothing where one has none, which is told.
-    fn prove(&self, packages: &[PathBuf]) -> Result<Option<Vec<Upload>>, Error> {
+    fn prove(&self, packages: &[PathBuf]) -> Result<Option<Vec<Proved>>, Error> {
         let Self {
             given,
             verifier,
@@ -332,7 +362,7 @@ impl Proving<'_> {
         for unused in given.unused(&packages) {
             printer.warning(&format!("{unused}, and of no use here"));
         }
-        let mut uploads = Vec::new();
+        let mut proved = Vec::new();
         let mut refused = Vec::new();
         for package in &packages {
             match given.prove(package, verifier, policy, channel)? {
@@ -340,11 +370,14 @@ impl Proving<'_> {
                     for reason in proof.left_out {
                         printer.warning(&format!("left out for {}: {reason}", package.file));
                     }
-                    uploads.push(Upload {
-                        source: package.path.clone(),
-                        package: package.key(),
-                        sha256: package.sha256,
-                        bundles: proof.bundles,
+                    proved.push(Proved {
+                        upload: Upload {
+                            source: package.path.clone(),
+                            package: package.key(),
+                            sha256: package.sha256,
+                            bundles: proof.bundles,
+                        },
+                        made: proof.made,
                     });
                 }
                 Err(reason) => {
@@ -360,7 +393,7 @@ impl Proving<'_> {
             }
         }
         if refused.is_empty() {
-            return Ok(Some(uploads));
+            return Ok(Some(proved));
         }
         printer.warning("nothing was published: every package needs an attestation that verifies");
         printer.json(&Report::of(target, refused))?;

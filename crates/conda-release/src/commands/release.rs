@@ -95,7 +95,7 @@ impl ReleaseArgs {
         pipeline::build(release, planning, &worker, printer).await?;
         let checkout = planning.checkout();
         pipeline::sign(release, workspace, checkout, self.keep_going, printer).await?;
-        pipeline::publish(release, &channel, self.keep_going, printer).await?;
+        pipeline::publish(release, &channel, workspace, self.keep_going, printer).await?;
         Ok(pipeline::outcome(release, Progress::Published))
     }
 

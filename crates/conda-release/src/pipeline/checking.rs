@@ -14,6 +14,7 @@ use release_manifest::{Event, Mode, Package, Progress, RelativePath};
 use sha2::Digest as _;
 use url::Url;
 
+use super::whole;
 use crate::{error::Error, printer::Printer, release::Release};
 
 /// What is known, against which records of an earlier run are held.
@@ -70,13 +71,14 @@ fn hold(
 ) -> Result<(), Error> {
     let verifier = known.trust.map(Verifier::new).transpose()?;
     let source = &release.plan().source;
+    // What was rehearsed stays rehearsed, whatever was committed since.
+    let verifier = match release.plan().mode {
+        Mode::Live => verifier.map(|verifier| verifier.with_source(source.clone())),
+        Mode::Rehearsal => verifier,
+    };
     let checks = Checks {
         release: &*release,
-        // What was rehearsed stays rehearsed, whatever was committed since.
-        verifier: match release.plan().mode {
-            Mode::Live => verifier.map(|verifier| verifier.with_source(source.clone())),
-            Mode::Rehearsal => verifier,
-        },
+        verifier: verifier.as_ref(),
         known,
     };
     let packages = release.manifest().packages();
@@ -97,7 +99,10 @@ fn hold(
         ));
         release.record(&package, Event::Returned { to, reason })?;
     }
-    Ok(())
+    match verifier {
+        Some(verifier) => whole::check(release, &verifier, known, printer),
+        None => Ok(()),
+    }
 }
 
 /// Takes every package that is attested and not published back to the last step that still holds.
@@ -144,7 +149,7 @@ pub(crate) fn served_from(channel: FileChannel) -> impl Fn(&Package) -> Result<(
 
 struct Checks<'a> {
     release: &'a Release,
-    verifier: Option<Verifier>,
+    verifier: Option<&'a Verifier>,
     known: &'a Known<'a>,
 }
 
@@ -185,7 +190,7 @@ impl Checks<'_> {
     }
 
     fn attested(&self, package: &Package) -> Result<(), String> {
-        let (Some(attestation), Some(verifier)) = (&package.attestation, &self.verifier) else {
+        let (Some(attestation), Some(verifier)) = (&package.attestation, self.verifier) else {
             return Err("its attestation cannot be verified without the trusted root".to_owned());
         };
         let mut bundles = vec![self.bundle(&attestation.bundle, attestation.bundle_sha256)?];

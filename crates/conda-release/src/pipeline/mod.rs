@@ -5,6 +5,7 @@
 
 mod building;
 mod checking;
+mod numbering;
 mod outcome;
 mod planning;
 mod publishing;
@@ -13,6 +14,7 @@ mod seeing;
 mod signing;
 mod summary;
 mod uploading;
+mod whole;
 mod worker;
 
 pub use planning::{BuildFlags, PlanFlags};
@@ -24,10 +26,12 @@ pub(crate) use planning::{Change, Planning, count, plan_table};
 pub(crate) use publishing::{
     PublishOptions, failed, line, publish, publish_to, upload, upload_all,
 };
-pub(crate) use seeing::see;
+pub(crate) use seeing::{Made, Wanted, see};
 pub(crate) use signing::{
-    REHEARSAL_TRUST, rehearsal_identity, rehearsal_trust, sign, sign_as, with_sandbox,
+    REHEARSAL_TRUST, rehearsal_identity, rehearsal_trust, sign, sign_as, wants_attestation,
+    with_sandbox,
 };
 pub(crate) use summary::{next_steps, next_steps_live, packages_table};
 pub(crate) use uploading::{Fate, Item};
+pub(crate) use whole::{publish as publish_whole, require as require_whole, waits as whole_waits};
 pub(crate) use worker::worker;

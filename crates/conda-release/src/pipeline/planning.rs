@@ -9,8 +9,10 @@ use std::{
 
 use cep27::Subdir;
 use clap::{Args, ValueEnum};
-use conda_recipes::{BuildOptions, PackageFormat, PlanRequest, TestMode, worker::Worker};
-use release_manifest::{Mode, PackageKey, Plan, Progress};
+use conda_recipes::{
+    BuildNumber, BuildOptions, PackageFormat, PlanRequest, TestMode, worker::Worker,
+};
+use release_manifest::{Mode, PackageKey, Plan, Progress, RelativePath};
 
 use crate::{
     error::Error,
@@ -89,6 +91,10 @@ pub struct BuildFlags {
     #[arg(long, value_name = "FORMAT")]
     package_format: Option<PackageFormat>,
 
+    /// The build number of every package: `3`, `+1` above the channel's highest, or the `next` free one
+    #[arg(long, value_name = "NUMBER", env = "CONDA_RELEASE_BUILD_NUMBER")]
+    build_number: Option<BuildNumber>,
+
     /// Keep build folders after a successful build
     #[arg(long)]
     keep_build: bool,
@@ -118,6 +124,7 @@ impl BuildFlags {
         options.jobs = self.jobs.or(options.jobs);
         options.target_platform = self.target_platform.or(options.target_platform);
         options.package_format = self.package_format.unwrap_or(options.package_format);
+        options.build_number = self.build_number.or(options.build_number);
         options.keep_build |= self.keep_build;
         options.variants.extend(self.variant_config.iter().cloned());
         options.variant.extend(self.variant.iter().cloned());
@@ -166,6 +173,7 @@ impl Planning {
             target_channel,
             published_at,
             channel,
+            build_numbers: BTreeMap::new(),
             timestamp: 0,
             options: flags.build.over(&config.build),
             cargo: conda_recipes::cargo_context(workspace.root(), &config.package, &recipes)?,
@@ -185,17 +193,50 @@ impl Planning {
         &self.checkout
     }
 
-    /// Has the worker plan.
+    /// The build number that is asked for.
+    pub(super) fn build_number(&self) -> Option<BuildNumber> {
+        self.request.options.build_number
+    }
+
+    /// Has recipes get these build numbers.
+    pub(super) fn set_build_numbers(&mut self, numbers: BTreeMap<RelativePath, u64>) {
+        self.request.build_numbers = numbers;
+    }
+
+    /// Has the worker plan, for `target` where the plan is a live one.
     ///
     /// # Errors
     /// What planning finds wrong with the recipes, and a `SOURCE_DATE_EPOCH` that is no number.
     pub(crate) async fn plan(
         &mut self,
         worker: &Worker,
-        stored: Option<&Plan>,
+        stored: Option<&Stored>,
+        target: Option<&Target>,
         printer: &Printer,
     ) -> Result<Plan, Error> {
         let started = Instant::now();
+        let plan = self.numbered(worker, stored, target).await?;
+        printer.status(
+            "Planned",
+            &format!(
+                "{} of {} in {}",
+                count(plan.packages.len(), "package"),
+                count(self.request.recipes.len(), "recipe"),
+                duration(started.elapsed()),
+            ),
+        );
+        Ok(plan)
+    }
+
+    /// Has the worker render everything as it is asked for now.
+    ///
+    /// # Errors
+    /// As [`plan`](Self::plan).
+    pub(super) async fn rendered(
+        &mut self,
+        worker: &Worker,
+        stored: Option<&Plan>,
+    ) -> Result<Plan, Error> {
         let fixed = source_date_epoch()?.or(match self.checkout.source.dirty {
             true => None,
             false => self.checkout.commit_time,
@@ -211,15 +252,6 @@ impl Planning {
             self.request.timestamp = now;
             plan = worker.plan(self.request.clone()).await?;
         }
-        printer.status(
-            "Planned",
-            &format!(
-                "{} of {} in {}",
-                count(plan.packages.len(), "package"),
-                count(self.request.recipes.len(), "recipe"),
-                duration(started.elapsed()),
-            ),
-        );
         Ok(plan)
     }
 }

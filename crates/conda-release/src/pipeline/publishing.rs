@@ -15,27 +15,28 @@ use super::{
     count,
     outcome::ready,
     uploading::{Fate, Item, Uploading},
+    whole,
 };
 use crate::{
     error::{Error, with_causes},
     printer::{Printer, duration},
     release::{Release, now},
+    workspace::Workspace,
 };
 
 /// How many packages are uploaded at the same time where nothing else is configured.
 const CONCURRENCY: NonZeroUsize = NonZeroUsize::MIN.saturating_add(15);
 
-/// How long all uploads of a release may take.
-const DEADLINE: Duration = Duration::from_secs(4 * 3600);
-
 /// How packages are published.
 pub(crate) struct PublishOptions {
     /// How many at the same time at most.
     pub(crate) concurrency: Option<NonZeroUsize>,
+    /// How long all uploads may take.
+    pub(crate) deadline: Duration,
     /// Whether other bytes under a published name are replaced, by a server that offers it.
     pub(crate) force: bool,
-    /// Whether packages go without their attestations.
-    pub(crate) without_attestation: bool,
+    /// How many of its attestations go into the channel with a package: the first of them.
+    pub(crate) attestations: usize,
     /// Where attestations go besides.
     pub(crate) stores: Vec<Box<dyn AttestationStore>>,
     /// After a failure, what does not need the failed package is published.
@@ -43,16 +44,18 @@ pub(crate) struct PublishOptions {
 }
 
 /// Publishes every package that is attested into the rehearsal's channel, which then holds the
-/// packages of this plan and no others.
+/// packages of this plan and no others, and its manifest as it was attested.
 ///
 /// # Errors
-/// The channel as a whole cannot be written. What fails for a package alone is recorded with it.
+/// The release is not attested, or the channel as a whole cannot be written. What fails for a package alone is recorded with it.
 pub(crate) async fn publish(
     release: &mut Release,
     channel: &FileChannel,
+    workspace: &Workspace,
     keep_going: bool,
     printer: &Printer,
 ) -> Result<(), Error> {
+    whole::require(release, workspace, keep_going)?;
     let keys = ready(release, Progress::Attested, keep_going);
     let is_there = |progress| progress == Progress::Published;
     let packages = release.manifest().packages();
@@ -70,18 +73,19 @@ pub(crate) async fn publish(
     // One after the other: a folder is written no faster by many.
     let uploading = Uploading {
         channel,
-        without_attestation: false,
+        attestations: usize::MAX,
         stores: &[],
         concurrency: NonZeroUsize::MIN,
-        deadline: DEADLINE,
+        deadline: workspace.config().publish.deadline,
     };
     let fates = uploading.run(items, BTreeMap::new(), printer).await;
     channel.finish().await?;
     record(release, fates)?;
-    release.compact()
+    release.compact()?;
+    whole::publish(release, channel, printer).await
 }
 
-/// Publishes every package that is attested into a channel that exists, and gives those that were brought there.
+/// Publishes every package that is attested into a channel that exists.
 ///
 /// What the channel has under its name with other bytes is a conflict: it is recorded with its package, and holds up
 /// only what runs with that.
@@ -93,20 +97,14 @@ pub(crate) async fn publish_to(
     channel: &dyn Channel,
     options: &PublishOptions,
     printer: &Printer,
-) -> Result<Vec<PackageKey>, Error> {
+) -> Result<(), Error> {
     let keys = ready(release, Progress::Attested, options.keep_going);
     if keys.is_empty() {
-        return Ok(Vec::new());
+        return Ok(());
     }
     let fates = upload_all(items(release, &keys), channel, options, printer).await?;
-    let placed = fates
-        .iter()
-        .filter(|(_, fate)| matches!(fate, Fate::Placed(..)))
-        .map(|(package, _)| package.clone())
-        .collect();
     record(release, fates)?;
-    release.compact()?;
-    Ok(placed)
+    release.compact()
 }
 
 /// Compares packages with what the channel has, uploads what is no conflict, and has clients find it.
@@ -124,10 +122,10 @@ pub(crate) async fn upload_all(
     let (items, fates) = without_conflicts(items, &there, options.force, printer);
     let uploading = Uploading {
         channel,
-        without_attestation: options.without_attestation,
+        attestations: options.attestations,
         stores: &options.stores,
         concurrency: options.concurrency.unwrap_or(CONCURRENCY),
-        deadline: DEADLINE,
+        deadline: options.deadline,
     };
     let fates = uploading.run(items, fates, printer).await;
     if fates.values().any(|fate| matches!(fate, Fate::Placed(..))) {
@@ -198,6 +196,7 @@ fn record(release: &mut Release, fates: BTreeMap<PackageKey, Fate>) -> Result<()
                     sidecar_sha256: placed.sidecar_sha256,
                     at: now(),
                     result: placed.result,
+                    seen: None,
                 },
                 milliseconds: u64::try_from(taken.as_millis()).unwrap_or(u64::MAX),
             },

@@ -40,6 +40,21 @@ impl<'a> Records<'a> {
         }
     }
 
+    /// Works on the release, whose records are written so far.
+    ///
+    /// # Errors
+    /// A record could not be written, and what the work fails with.
+    pub(crate) fn with<T>(
+        &self,
+        work: impl FnOnce(&mut Release) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut state = self.lock();
+        match state.failed.take() {
+            Some(error) => Err(error),
+            None => work(state.release),
+        }
+    }
+
     /// Looks at the release.
     pub(crate) fn read<T>(&self, look: impl FnOnce(&Release) -> T) -> T {
         look(self.lock().release)

@@ -1,11 +1,12 @@
 //! Looking at what was published as its users will: until every package is there and verifies.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
+use cep27::Sha256;
 use conda_attest::{Package as Subject, Policy, Predicate, Trust, Verifier};
-use conda_publish::{ChannelReader, Patience, RemoteChannel, Sidecar};
+use conda_publish::{ChannelReader, Listed, Patience, RemoteChannel, Sidecar};
 use futures::StreamExt as _;
-use release_manifest::{Package, PackageKey};
+use release_manifest::{Package, PackageKey, Source};
 use tokio::time::Instant;
 
 use super::count;
@@ -13,7 +14,6 @@ use crate::{
     error::Error,
     printer::Printer,
     progress::Activity,
-    release::Release,
     target::{ReadAt, Target},
 };
 
@@ -26,28 +26,59 @@ const LOOK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(
 /// How many packages are downloaded at the same time.
 const DOWNLOADS: usize = 8;
 
-/// Waits until clients find each of these packages in the channel, with the bytes that were published and, where the
-/// channel `keeps_attestations`, the attestation that was made. Gives those that they do not find in time.
+/// What clients are to find under a package's name.
+pub(crate) struct Wanted {
+    /// The hash of its bytes.
+    pub(crate) sha256: Option<Sha256>,
+    /// Who signed the attestation that the channel serves for it, where it serves one.
+    pub(crate) made: Option<Made>,
+}
+
+/// What tells the attestation that was made from others of the same package.
+pub(crate) struct Made {
+    /// Who signed: the subject alternative name of the certificate.
+    pub(crate) identity: String,
+    /// Who vouches for the identity.
+    pub(crate) issuer: String,
+    /// The index of its entry in the transparency log.
+    pub(crate) log_index: Option<u64>,
+}
+
+impl Wanted {
+    /// What was recorded of a package, with its attestation where the channel keeps it.
+    pub(crate) fn of(package: &Package, is_kept: bool) -> Self {
+        let attestation = package.attestation.as_ref().filter(|_| is_kept);
+        Self {
+            sha256: package.sha256,
+            made: attestation.map(|attestation| Made {
+                identity: attestation.identity.clone(),
+                issuer: attestation.issuer.clone(),
+                log_index: attestation.log_index,
+            }),
+        }
+    }
+}
+
+/// Waits until clients find each of these packages in the channel, with the bytes that were published and the
+/// attestation that was made. Gives those that they found in time.
 ///
 /// # Errors
 /// Clients find something else than what was published.
 pub(crate) async fn see(
-    release: &Release,
+    wanted: BTreeMap<PackageKey, Wanted>,
     target: &Target,
     trust: &Trust,
-    keeps_attestations: bool,
-    packages: &[PackageKey],
+    source: &Source,
     printer: &Printer,
 ) -> Result<Vec<PackageKey>, Error> {
     let clients = Clients {
-        release,
+        wanted: &wanted,
         target,
-        verifier: Verifier::new(trust)?.with_source(release.plan().source.clone()),
-        keeps_attestations,
+        verifier: Verifier::new(trust)?.with_source(source.clone()),
     };
-    let activity = Activity::start(printer, "Seeing", packages.len());
-    let mut unseen: BTreeMap<PackageKey, String> = packages
-        .iter()
+    let activity = Activity::start(printer, "Seeing", wanted.len());
+    let mut unseen: BTreeMap<PackageKey, String> = wanted
+        .keys()
         .map(|package| (package.clone(), "not looked for yet".to_owned()))
         .collect();
     let deadline = Instant::now() + VISIBLE_WITHIN;
@@ -63,8 +94,8 @@ pub(crate) async fn see(
         pause = (pause * 2).min(LOOK.1);
     }
     drop(activity);
-    let seen = packages.len() - unseen.len();
-    let how = match keeps_attestations {
+    let seen = wanted.len() - unseen.len();
+    let how = match wanted.values().all(|wanted| wanted.made.is_some()) {
         true => "with an attestation that verifies",
         false => "with the bytes that were published",
     };
@@ -75,14 +106,16 @@ pub(crate) async fn see(
     for (package, reason) in &unseen {
         printer.failure("Unseen", &format!("{package}: {reason}"));
     }
-    Ok(unseen.into_keys().collect())
+    let seen = wanted.into_keys();
+    Ok(seen
+        .filter(|package| !unseen.contains_key(package))
+        .collect())
 }
 
 struct Clients<'a> {
-    release: &'a Release,
+    wanted: &'a BTreeMap<PackageKey, Wanted>,
     target: &'a Target,
     verifier: Verifier,
-    keeps_attestations: bool,
 }
 
 /// Why a package is not there as it was published.
@@ -101,8 +134,9 @@ impl Clients<'_> {
         match self.target.read_at()? {
             ReadAt::Folder(path) => {
                 let reader = ChannelReader::open(&path)?;
+                let listed = listed(reader.packages());
                 for key in wanted {
-                    let result = self.in_folder(&reader, &key);
+                    let result = self.in_folder(&reader, &listed, &key);
                     looks.push((key, result));
                 }
             }
@@ -117,10 +151,10 @@ impl Clients<'_> {
                         return Ok(());
                     }
                 };
-                let remote = &remote;
+                let (remote, listed) = (&remote, &listed(remote.packages()));
                 looks = futures::stream::iter(wanted)
                     .map(async |key| {
-                        let result = self.on_server(remote, &key).await;
+                        let result = self.on_server(remote, listed, &key).await;
                         (key, result)
                     })
                     .buffer_unordered(DOWNLOADS)
@@ -138,63 +172,64 @@ impl Clients<'_> {
         Ok(())
     }
 
-    fn in_folder(&self, reader: &ChannelReader, key: &PackageKey) -> Result<(), Missing> {
-        let package = self.package(key)?;
-        let listed = reader.packages().filter_map(Result::ok);
-        if !listed.into_iter().any(|listed| listed.package == *key) {
-            return Err(Missing::Yet("the repodata does not list it".to_owned()));
+    fn in_folder(
+        &self,
+        reader: &ChannelReader,
+        listed: &BTreeMap<PackageKey, Listed>,
+        key: &PackageKey,
+    ) -> Result<(), Missing> {
+        if !listed.contains_key(key) {
+            return Err(not_listed());
         }
         let sidecar = reader.sidecar(key).map_err(wrong)?;
-        self.verify(package, reader.path(key).as_path(), sidecar)
+        self.verify(key, &reader.path(key), sidecar)
     }
 
-    async fn on_server(&self, remote: &RemoteChannel, key: &PackageKey) -> Result<(), Missing> {
-        let package = self.package(key)?;
+    async fn on_server(
+        &self,
+        remote: &RemoteChannel,
+        listed: &BTreeMap<PackageKey, Listed>,
+        key: &PackageKey,
+    ) -> Result<(), Missing> {
         let yet = |error: conda_publish::Error| Missing::Yet(crate::error::with_causes(&error));
-        let listed = remote
-            .packages()
-            .filter_map(Result::ok)
-            .find(|listed| listed.package == *key)
-            .ok_or_else(|| Missing::Yet("the repodata does not list it".to_owned()))?;
-        let download = remote.download(&listed).await.map_err(yet)?;
-        if Some(download.sha256()) != package.sha256 {
+        let listed = listed.get(key).ok_or_else(not_listed)?;
+        let wanted = self.wanted(key)?;
+        let download = remote.download(listed).await.map_err(yet)?;
+        if Some(download.sha256()) != wanted.sha256 {
             let found = download.sha256();
             return Err(Missing::Yet(format!("the channel serves sha256 {found}")));
         }
-        let sidecar = match self.keeps_attestations {
-            true => remote.sidecar(key).await.map_err(yet)?,
-            false => None,
+        let sidecar = match wanted.made {
+            Some(_) => remote.sidecar(key).await.map_err(yet)?,
+            None => None,
         };
-        tokio::task::block_in_place(|| self.verify(package, download.path(), sidecar))
+        tokio::task::block_in_place(|| self.verify(key, download.path(), sidecar))
     }
 
-    fn package(&self, key: &PackageKey) -> Result<&Package, Missing> {
-        let package = self.release.manifest().package(key);
-        package.ok_or_else(|| Missing::Yet("it is not part of the release".to_owned()))
+    fn wanted(&self, key: &PackageKey) -> Result<&Wanted, Missing> {
+        let wanted = self.wanted.get(key);
+        wanted.ok_or_else(|| Missing::Yet("it is not part of the release".to_owned()))
     }
 
     /// Whether a client that has these bytes and attestations accepts them as what was published.
     fn verify(
         &self,
-        package: &Package,
-        bytes: &std::path::Path,
+        key: &PackageKey,
+        bytes: &Path,
         sidecar: Option<Sidecar>,
     ) -> Result<(), Missing> {
-        let subject = Subject {
-            path: bytes.to_owned(),
-            file: package.file.clone(),
-            subdir: Some(package.subdir),
-            sha256: package.sha256,
-        };
-        let Some(made) = package
-            .attestation
-            .as_ref()
-            .filter(|_| self.keeps_attestations)
-        else {
+        let wanted = self.wanted(key)?;
+        let Some(made) = &wanted.made else {
             return Ok(());
         };
         let Some(sidecar) = sidecar else {
             return Err(Missing::Yet("no attestation is served for it".to_owned()));
+        };
+        let subject = Subject {
+            path: bytes.to_owned(),
+            file: key.file.clone(),
+            subdir: Some(key.subdir),
+            sha256: wanted.sha256,
         };
         let bundles: Vec<&[u8]> = sidecar.bundles().map(str::as_bytes).collect();
         let channel = Some(self.target.attested().as_str());
@@ -221,6 +256,20 @@ impl Clients<'_> {
             )),
         }
     }
+}
+
+/// What a channel lists, by its name.
+fn listed(
+    packages: impl Iterator<Item = Result<Listed, conda_publish::Error>>,
+) -> BTreeMap<PackageKey, Listed> {
+    let listed = packages.filter_map(Result::ok);
+    listed
+        .map(|listed| (listed.package.clone(), listed))
+        .collect()
+}
+
+fn not_listed() -> Missing {
+    Missing::Yet("the repodata does not list it".to_owned())
 }
 
 fn wrong(error: conda_publish::Error) -> Missing {

@@ -4,14 +4,14 @@ use std::path::Path;
 
 use conda_attest::{
     ActionsEndpoint, BuildDefinition, Event as SignEvent, IdentitySource, PackageFile, Policy,
-    Reporter, SignOptions, Signed, ToSign, Trust,
+    Reporter, Session, SignOptions, Signed, ToSign, Trust,
 };
 use release_manifest::{
     Attestation, Event, PackageError, PackageKey, Phase, Progress, ProvenanceRecord, RelativePath,
 };
 use sigstore_sandbox::{Claims, Options, Sandbox};
 
-use super::{outcome::ready, records::Records};
+use super::{outcome::ready, records::Records, whole};
 use crate::{
     attesting::Attesting,
     error::{Error, with_causes},
@@ -78,7 +78,7 @@ pub(crate) async fn with_sandbox<T>(
     result
 }
 
-/// Attests every package that is tested, in a rehearsal.
+/// Attests every package that is tested, and the release as a whole, in a rehearsal.
 ///
 /// # Errors
 /// No certificate can be had. What fails for a package alone is recorded with it.
@@ -89,7 +89,7 @@ pub(crate) async fn sign(
     keep_going: bool,
     printer: &Printer,
 ) -> Result<(), Error> {
-    if ready(release, Progress::Tested, keep_going).is_empty() {
+    if !wants_attestation(release, workspace, keep_going) {
         return Ok(());
     }
     let sandbox = release.folder().sandbox();
@@ -99,7 +99,17 @@ pub(crate) async fn sign(
     .await
 }
 
-/// Attests every package that is tested, as this identity.
+/// Whether there is something to attest: packages that are tested, or the release of those that wait to be published.
+pub(crate) fn wants_attestation(
+    release: &Release,
+    workspace: &Workspace,
+    keep_going: bool,
+) -> bool {
+    !ready(release, Progress::Tested, keep_going).is_empty()
+        || whole::is_due(release, workspace, keep_going)
+}
+
+/// Attests every package that is tested, as this identity, and then the release as a whole.
 ///
 /// # Errors
 /// As [`sign`].
@@ -111,11 +121,10 @@ pub(crate) async fn sign_as(
     keep_going: bool,
     printer: &Printer,
 ) -> Result<(), Error> {
-    let keys = ready(release, Progress::Tested, keep_going);
-    if keys.is_empty() {
+    if !wants_attestation(release, workspace, keep_going) {
         return Ok(());
     }
-    let packages = keys
+    let packages = ready(release, Progress::Tested, keep_going)
         .iter()
         .filter_map(|key| to_sign(release, key, workspace.config().sign.provenance))
         .collect::<Vec<_>>();
@@ -133,32 +142,37 @@ pub(crate) async fn sign_as(
         records: Records::new(release),
         shown: Attesting::start(printer, packages.len()),
     };
-    let results = conda_attest::sign(trust, identity, packages, &options, &lines).await;
-    let Lines { records, shown } = lines;
-    drop(shown);
-    let results = match results {
-        Ok(results) => results,
-        Err(error) => {
-            records.end()?;
-            return Err(error.into());
-        }
-    };
-    for (package, result) in &results {
+    let session = Session::open(trust, identity, &options, &lines)?;
+    let signed = sign_packages(&session, packages, &lines.records).await;
+    lines.records.with(|release| release.compact())?;
+    signed?;
+    let is_due = |release: &Release| whole::is_due(release, workspace, keep_going);
+    if lines.records.read(is_due) {
+        whole::attest(&session, &lines.records, printer).await?;
+    }
+    Ok(())
+}
+
+async fn sign_packages(
+    session: &Session<'_>,
+    packages: Vec<ToSign>,
+    records: &Records<'_>,
+) -> Result<(), Error> {
+    for (package, result) in session.sign(packages).await? {
         // What only lacks a token did not fail: another run with a new one goes on.
         if let Err(error) = result
             && !error.is_renewal_failure()
         {
-            let error = PackageError {
+            let failed = PackageError {
                 phase: Phase::Sign,
                 code: error.code().to_owned(),
-                message: with_causes(error),
+                message: with_causes(&error),
                 log: None,
             };
-            records.record(&package.key(), |_| Ok(Event::Failed { error }));
+            records.record(&package.key(), |_| Ok(Event::Failed { error: failed }));
         }
     }
-    records.end()?;
-    release.compact()
+    Ok(())
 }
 
 /// A package of the release, as signing takes it; with what its provenance says, if it gets one.
@@ -233,7 +247,7 @@ fn attestation(release: &Release, signed: &Signed) -> Result<Attestation, Error>
 }
 
 /// A path of the release as the manifest names it.
-fn relative(release: &Release, path: &Path) -> Result<RelativePath, Error> {
+pub(super) fn relative(release: &Release, path: &Path) -> Result<RelativePath, Error> {
     let folder = release.folder();
     let relative = path.strip_prefix(folder.path()).unwrap_or(path);
     relative

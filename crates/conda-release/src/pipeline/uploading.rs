@@ -43,8 +43,8 @@ pub(crate) enum Fate {
 pub(crate) struct Uploading<'a> {
     /// Where to.
     pub(crate) channel: &'a dyn Channel,
-    /// Whether the channel has no place for attestations.
-    pub(crate) without_attestation: bool,
+    /// How many of its attestations go into the channel with a package: the first of them.
+    pub(crate) attestations: usize,
     /// Where attestations go besides, before the packages do.
     pub(crate) stores: &'a [Box<dyn AttestationStore>],
     /// How many at the same time at most.
@@ -141,14 +141,9 @@ impl Uploading<'_> {
                 store.put(&upload.package, upload.sha256, bundle).await?;
             }
         }
-        if !self.without_attestation {
-            return self.channel.put(upload, reporter).await;
-        }
-        let alone = Upload {
-            bundles: Vec::new(),
-            ..upload.clone()
-        };
-        self.channel.put(&alone, reporter).await
+        let mut upload = upload.clone();
+        upload.bundles.truncate(self.attestations);
+        self.channel.put(&upload, reporter).await
     }
 }
 
@@ -303,7 +298,7 @@ mod tests {
         let printer = Printer::new(OutputFormat::Human, ColorChoice::Never, Verbosity::Quiet);
         let uploading = Uploading {
             channel,
-            without_attestation: false,
+            attestations: usize::MAX,
             stores: &[],
             concurrency: NonZeroUsize::new(4).unwrap(),
             deadline: Duration::from_secs(1),

@@ -8,7 +8,8 @@ use proptest::sample::Index;
 use release_manifest::{
     Attestation, Digest, Event, Isolation, JournalEntry, Manifest, Mode, PackageError, PackageKey,
     Phase, Plan, PlannedPackage, Progress, ProvenanceRecord, PublishResult, Published,
-    RelativePath, SchemaVersion, SkippedOutput, Source, SourceDigest, Timestamp, Tool, Trust,
+    RelativePath, ReleaseRecord, SchemaVersion, SkippedOutput, Source, SourceDigest, Timestamp,
+    Tool, Trust,
 };
 use serde_json::Value;
 
@@ -72,6 +73,7 @@ pub(crate) fn planned(text: &str) -> PlannedPackage {
             .parse()
             .unwrap(),
         variant: BTreeMap::new(),
+        build_number: 0,
         build_platform: "linux-64".parse().unwrap(),
         fingerprint: Digest::of(text.as_bytes()),
         sources: vec![SourceDigest {
@@ -196,8 +198,23 @@ pub(crate) fn published(text: &str) -> Event {
             sidecar_sha256: Some(digest(b"sidecar")),
             at: moment(9),
             result: PublishResult::Uploaded,
+            seen: None,
         },
         milliseconds: 4,
+    }
+}
+
+/// The attestation of a release as a whole.
+pub(crate) fn whole() -> ReleaseRecord {
+    let path = |name: &str| format!("releases/1/{name}").parse().unwrap();
+    ReleaseRecord {
+        manifest: path("release-manifest.json"),
+        manifest_sha256: digest(b"manifest"),
+        bundle: path("release-manifest.json.sigstore.json"),
+        bundle_sha256: digest(b"release bundle"),
+        log_index: Some(9),
+        signed_at: moment(6),
+        url: None,
     }
 }
 

@@ -55,6 +55,7 @@ fn the_table_of_transitions() {
         ("tests skipped", Event::TestsSkipped { reason: reason() }),
         ("attested", attested(LIBRARY)),
         ("published", published(LIBRARY)),
+        ("seen", Event::Seen),
         ("skipped", Event::Skipped { reason: reason() }),
         ("failed plan", failed(Phase::Plan)),
         ("failed build", failed(Phase::Build)),
@@ -93,6 +94,25 @@ fn the_table_of_transitions() {
     }
     let table: Vec<&str> = table.lines().map(str::trim_end).collect();
     insta::assert_snapshot!(table.join("\n"));
+}
+
+/// The attestation of a release names packages with their hashes: it is of no others.
+#[test]
+fn the_attestation_of_the_whole_goes_with_that_of_a_package() {
+    for (event, stays) in [
+        (published(LIBRARY), true),
+        (failed(Phase::Publish), true),
+        (returned(Progress::Tested), false),
+    ] {
+        let mut manifest = at(Progress::Attested);
+        manifest.release = Some(samples::whole());
+        samples::record(&mut manifest, [(LIBRARY, event.clone())]);
+        assert_eq!(manifest.release.is_some(), stays, "{event:?}");
+    }
+    let mut manifest = at(Progress::Tested);
+    manifest.release = Some(samples::whole());
+    samples::record(&mut manifest, [(LIBRARY, attested(LIBRARY))]);
+    assert_eq!(manifest.release, None);
 }
 
 #[test]
@@ -215,7 +235,7 @@ proptest! {
             match &event {
                 Event::Built { .. } | Event::Tested { .. } | Event::TestsSkipped { .. }
                 | Event::Attested { .. } | Event::Published { .. } => *steps += 1,
-                Event::Skipped { .. } | Event::Failed { .. } | Event::Blocked { .. } => {}
+                Event::Seen | Event::Skipped { .. } | Event::Failed { .. } | Event::Blocked { .. } => {}
                 Event::Returned { to, .. } => {
                     let back = PROGRESS.iter().position(|step| step == to).unwrap();
                     prop_assert!(back < *steps);

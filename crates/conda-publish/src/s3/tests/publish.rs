@@ -8,7 +8,7 @@ use std::time::Duration;
 use release_manifest::{PackageKey, PublishResult};
 
 use super::*;
-use crate::fixture::{archive, bundle, bundle_text, upload};
+use crate::fixture::{archive, bundle, bundle_text, release, upload};
 use crate::{ChannelUrl, Error, Present, RemoteChannel, Reporter, SIDECAR_LIMIT};
 
 const GREET: &str = "linux-64/greet-1.0-h1_0.conda";
@@ -429,4 +429,29 @@ async fn an_archive_that_says_to_be_another_package_is_not_published() {
     let error = channel.put(&upload, &()).await.unwrap_err();
     assert!(matches!(error, Error::Archive { .. }), "{error}");
     assert_eq!(read(&channel, "noarch/a-1-0.conda").await, None);
+}
+
+#[tokio::test]
+async fn the_manifest_of_a_release_stays_as_it_was_first_published() {
+    let Some((server, sources)) = start() else {
+        return;
+    };
+    let channel = channel_at(&server.endpoint(), PATH);
+    let first = release(sources.path(), "plan", "first");
+    let name = format!("releases/{}/release-manifest.json", first.plan.sha256());
+    for expected in [PublishResult::Uploaded, PublishResult::Identical] {
+        let placed = channel.put_release(&first).await.unwrap().unwrap();
+        assert_eq!(placed.result, expected);
+        assert_eq!(placed.url, format!("s3://{BUCKET}/{PATH}/{name}"));
+    }
+    let again = release(sources.path(), "plan", "again");
+    let placed = channel.put_release(&again).await.unwrap().unwrap();
+    assert_eq!(placed.result, PublishResult::Exists);
+    for (name, text) in [
+        (name.clone(), "first manifest"),
+        (format!("{name}.sigstore.json"), "first attestation"),
+    ] {
+        let there = read(&channel, &name).await.unwrap();
+        assert_eq!(there.as_slice(), text.as_bytes());
+    }
 }

@@ -10,7 +10,11 @@ use conda_attest::{Claims, PackageFile, Policy, Predicate, Subject, Verifier, re
 use conda_publish::Bundle;
 use tempfile::TempDir;
 
-use crate::{error::Error, glob, pipeline};
+use crate::{
+    error::Error,
+    glob,
+    pipeline::{self, Made},
+};
 
 /// Attestations of any packages, each of which may come from a file of its own or be one of many in it.
 ///
@@ -22,8 +26,10 @@ pub(super) struct Given {
 
 /// What an identity policy, a trusted root and a channel say about a package's attestations.
 pub(super) struct Proof {
-    /// Those to publish with it, of which at least one is a publish attestation.
+    /// Those to publish with it, of which the first is a publish attestation.
     pub(super) bundles: Vec<Bundle>,
+    /// Who signed the first.
+    pub(super) made: Made,
     /// Why others that are about it are left out.
     pub(super) left_out: Vec<String>,
 }
@@ -104,7 +110,7 @@ impl Given {
         let exact: Vec<&Attestation> = self.at(&matched.exact).collect();
         let texts: Vec<&[u8]> = exact.iter().map(|it| it.text.as_slice()).collect();
         let verdicts = verifier.verify_all(package, &texts, policy, Some(channel));
-        let (mut bundles, mut is_attested) = (Vec::new(), false);
+        let (mut bundles, mut made) = (Vec::new(), None);
         let (mut reasons, mut only_built) = (Vec::new(), None);
         for (attestation, verdict) in exact.into_iter().zip(verdicts) {
             let origin = &attestation.origin;
@@ -115,19 +121,28 @@ impl Given {
                 reasons.push(format!("{origin}: {verdict}"));
             } else if !is_logged {
                 reasons.push(format!("{origin} is in no log that everybody can see"));
+            } else if let (true, None, Some(signed)) =
+                (verdict.verifies_package(), &made, verdict.signed)
+            {
+                made = Some(Made {
+                    identity: signed.identity,
+                    issuer: signed.issuer,
+                    log_index: signed.log_index,
+                });
+                bundles.insert(0, attestation);
             } else {
-                is_attested |= verdict.verifies_package();
                 bundles.push(attestation);
             }
             if attestation.claims.predicate == Predicate::Provenance {
                 only_built.get_or_insert(attestation);
             }
         }
-        if is_attested {
+        if let Some(made) = made {
             let bundles = bundles
                 .into_iter()
                 .map(|attestation| self.file(attestation));
             return Ok(Ok(Proof {
+                made,
                 bundles: bundles.collect::<Result<_, _>>()?,
                 left_out: reasons,
             }));

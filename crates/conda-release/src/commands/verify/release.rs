@@ -1,13 +1,12 @@
 //! The attestation of a release as a whole, beside its manifest.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use conda_attest::{CheckName, Outcome, Policy, Verdict, Verifier, read_bundle};
-use release_manifest::{DOCUMENT_LIMIT, ReleaseStatement};
+use release_manifest::{DOCUMENT_LIMIT, Manifest, RELEASE_BUNDLE_NAME, ReleaseStatement};
 use serde::Serialize;
 
 use super::{
-    attestations::beside,
     finding::Finding,
     report::{Failure, failures},
 };
@@ -56,7 +55,7 @@ impl Release {
     ) -> Result<Self, Error> {
         let bytes = input::read(manifest, DOCUMENT_LIMIT)?;
         let release = ReleaseStatement::about(&bytes).map_err(Error::state(manifest))?;
-        let file = beside(manifest);
+        let file = bundle_of(manifest, &bytes)?;
         let of = |state, error, attestation| Self {
             path: manifest.display().to_string(),
             state,
@@ -114,6 +113,20 @@ impl Release {
             }
         }
     }
+}
+
+/// Where the attestation is: beside the manifest, or where it says itself while it changes.
+fn bundle_of(manifest: &Path, bytes: &[u8]) -> Result<PathBuf, Error> {
+    let beside = manifest.with_file_name(RELEASE_BUNDLE_NAME);
+    // What cannot be looked at must not be passed over.
+    if beside.try_exists().unwrap_or(true) {
+        return Ok(beside);
+    }
+    let read = Manifest::from_json(bytes).map_err(Error::state(manifest))?;
+    let folder = manifest.parent().unwrap_or(Path::new(""));
+    Ok(read
+        .release
+        .map_or(beside, |record| record.bundle.under(folder)))
 }
 
 /// The bytes of a manifest change with every step of its release; everything else must hold.

@@ -1,14 +1,14 @@
 //! What the command line names to be verified.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use cep27::{FileName, Sha256, Subdir, TargetChannel};
 use conda_attest::{Package, PackageFile};
-use conda_publish::{ChannelReader, ChannelUrl, Listed, Patience, RemoteChannel};
+use conda_publish::{ChannelReader, ChannelUrl, Listed, Patience, RELEASES, RemoteChannel};
 use release_manifest::{DOCUMENT_LIMIT, Manifest, PackageKey, Timestamp};
 
 use super::{
@@ -273,11 +273,24 @@ async fn look_up(
     Ok(())
 }
 
-/// The packages of a release, with the bundles that its manifest names.
+/// The packages of a release: in the channel that keeps its manifest, or beside it with the bundles that it names.
+///
+/// What the release left out is no part of it.
 fn of_manifest(path: &Path, wanted: &Wanted) -> Result<Vec<Subject>, Error> {
     let bytes = input::read(path, DOCUMENT_LIMIT)?;
     let manifest = Manifest::from_json(&bytes).map_err(Error::state(path))?;
     let folder = path.parent().unwrap_or(Path::new(""));
+    let kept_in = folder
+        .parent()
+        .filter(|releases| releases.file_name().is_some_and(|name| name == RELEASES))
+        .and_then(Path::parent);
+    let folder = match kept_in {
+        Some(channel) if !channel.join("packages").is_dir() => {
+            return of_published(&manifest, channel, wanted);
+        }
+        Some(output) => output,
+        None => folder,
+    };
     let subject = |package: &release_manifest::Package| {
         let attestation = package.attestation.as_ref();
         let provenance = attestation.and_then(|attestation| attestation.provenance.as_ref());
@@ -297,7 +310,44 @@ fn of_manifest(path: &Path, wanted: &Wanted) -> Result<Vec<Subject>, Error> {
             expected: wanted.expected(),
         }
     };
-    Ok(manifest.packages().iter().map(subject).collect())
+    let packages = manifest.packages().iter();
+    let released = packages.filter(|package| package.skipped.is_none());
+    Ok(released.map(subject).collect())
+}
+
+/// The packages that a release attested, as the channel has them that keeps its manifest.
+fn of_published(
+    manifest: &Manifest,
+    channel: &Path,
+    wanted: &Wanted,
+) -> Result<Vec<Subject>, Error> {
+    let reader = Arc::new(ChannelReader::open(channel)?);
+    let mut listed: BTreeMap<PackageKey, Listed> = reader
+        .packages()
+        .filter_map(Result::ok)
+        .map(|listed| (listed.package.clone(), listed))
+        .collect();
+    let packages = manifest.packages().iter();
+    let attested = packages.filter(|package| package.attestation.is_some());
+    let subject = |package: &release_manifest::Package| {
+        let key = package.key();
+        Subject {
+            package: Place::File(Package {
+                path: reader.path(&key),
+                file: package.file.clone(),
+                subdir: Some(package.subdir),
+                sha256: package.sha256,
+            }),
+            attestations: match listed.remove(&key) {
+                Some(listed) => Source::Folder(reader.clone(), listed),
+                None => Source::Nowhere(Failure::none(
+                    "no attestation: the channel does not list it".to_owned(),
+                )),
+            },
+            expected: wanted.expected(),
+        }
+    };
+    Ok(attested.map(subject).collect())
 }
 
 impl Wanted {
