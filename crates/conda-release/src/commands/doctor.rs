@@ -1,5 +1,6 @@
 //! `doctor`: everything that a release needs, and the fix for each thing missing.
 
+mod channel;
 mod machine;
 mod project;
 mod sigstore;
@@ -34,7 +35,7 @@ pub struct DoctorArgs {
     #[arg(short = 'x', long)]
     execute: bool,
 
-    /// Ask nobody: neither Sigstore nor an identity provider
+    /// Ask nobody: neither the channel, nor Sigstore, nor an identity provider
     #[arg(long)]
     offline: bool,
 
@@ -154,6 +155,9 @@ impl DoctorArgs {
             }
         };
         machine::check(&workspace, &mut findings);
+        if !self.offline {
+            channel::check(&workspace, &mut findings).await;
+        }
         self.sigstore(&workspace, &mut findings, printer).await;
         let report = Report {
             schema_version: 1,
