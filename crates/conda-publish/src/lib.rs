@@ -28,6 +28,7 @@ mod file;
 #[cfg(test)]
 mod fixture;
 mod form;
+mod github;
 mod location;
 mod open;
 mod prefix;
@@ -49,6 +50,7 @@ pub use channel::{Bundle, Channel, Keeps, Placed, Present, Reporter, Upload};
 pub use credentials::TokenSource;
 pub use error::Error;
 pub use file::{FileChannel, Kind};
+pub use github::GithubRelease;
 pub use location::{ChannelLocation, ChannelType};
 pub use open::{OpenOptions, open};
 pub use reader::ChannelReader;

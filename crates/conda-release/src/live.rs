@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use clap::Args;
 use conda_attest::{Evidence, Policy, Purpose, Trust, TrustOptions};
 use conda_publish::{
-    AttestationStore, Channel, ChannelLocation, Keeps, Patience, Present, StoreLocation,
-    TokenSource,
+    AttestationStore, Channel, ChannelLocation, GithubRelease, Keeps, Patience, Present,
+    StoreLocation, TokenSource,
 };
-use release_manifest::{Event, PackageKey, Progress, Published};
+use release_manifest::{Event, PackageKey, Progress, Published, Source};
 
 use crate::{
     commands::{
@@ -41,6 +41,41 @@ pub(crate) struct PublishingArgs {
     /// With --execute: end without waiting until clients see the packages
     #[arg(long)]
     pub(crate) no_wait: bool,
+
+    /// With --execute: add the attested release manifest to the assets of the release of this tag on GitHub
+    #[arg(long, value_name = "TAG")]
+    pub(crate) github_release: Option<String>,
+}
+
+impl PublishingArgs {
+    /// The release on GitHub that was named, of the repository that is released.
+    ///
+    /// # Errors
+    /// The repository is none of GitHub's.
+    async fn github_release(&self, source: &Source) -> Result<Option<GithubRelease>, Error> {
+        let Some(tag) = &self.github_release else {
+            return Ok(None);
+        };
+        let repository = source.repository.as_deref().unwrap_or_default();
+        let place = repository
+            .split_once("://")
+            .and_then(|(_, rest)| rest.split_once('/'));
+        let Some((owner, name)) = place.and_then(|(_, path)| path.split_once('/')) else {
+            return Err(Error::Usage(format!(
+                "--github-release adds to a release of the repository that is checked out: expected a remote `https://github.com/<owner>/<repository>`, found `{repository}`"
+            )));
+        };
+        Ok(Some(
+            GithubRelease::open(owner, name, tag, &Patience::default()).await?,
+        ))
+    }
+
+    async fn check_github_release(&self, workspace: &Workspace) -> Result<(), Error> {
+        match self.github_release(&workspace.checkout().source).await? {
+            Some(page) => Ok(page.preflight().await?),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Who attests a live release, and under whose trust.
@@ -75,7 +110,10 @@ impl<'a> Live<'a> {
         printer: &'a Printer,
     ) -> Result<Self, Error> {
         let target = target.clone().with_force(publishing.force);
-        let asked = ask(workspace, &target, publishing).await;
+        let asked = match ask(workspace, &target, publishing).await {
+            Ok(()) => publishing.check_github_release(workspace).await,
+            error => error,
+        };
         let attester = Attester::prepare(workspace, trust, identity, needs_identity, printer).await;
         match (asked, attester) {
             (Ok(()), Ok(attester)) => Ok(Self {
@@ -108,6 +146,13 @@ impl<'a> Live<'a> {
             let channel = channel.as_ref();
             pipeline::publish_to(release, channel, &options, printer).await?;
             pipeline::publish_whole(release, channel, printer).await?;
+        }
+        if let Some(page) = self
+            .publishing
+            .github_release(&release.plan().source)
+            .await?
+        {
+            pipeline::add_to_assets(release, &page, printer).await?;
         }
         let status = pipeline::outcome(release, Progress::Published);
         match workspace.config().publish.wait && !self.publishing.no_wait {

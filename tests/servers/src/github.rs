@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use axum::Json;
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use cep27::Sha256;
@@ -19,6 +19,7 @@ use sigstore_trust_root::TrustedRoot;
 use crate::Faults;
 use crate::attestation;
 use crate::listen::{Listening, bind, serve};
+use crate::shelf;
 
 /// What the server has, and whom it trusts.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +32,10 @@ pub struct GithubOptions {
     pub trusted_root: PathBuf,
     /// Whether lists only say where bundles are, as for large ones.
     pub hides_bundles: bool,
+    /// The tag of its one release, where it has one.
+    pub release: Option<String>,
+    /// Where it says that assets are uploaded to, if not to itself.
+    pub uploads: Option<String>,
 }
 
 /// The server, on a random port of loopback. Dropping it ends it.
@@ -53,6 +58,8 @@ struct Shared {
 struct Ledger {
     /// The digest of its subject, and the bundle.
     attestations: Vec<(Sha256, Value)>,
+    /// The assets of its release.
+    assets: BTreeMap<String, Bytes>,
     complaints: Vec<String>,
 }
 
@@ -76,6 +83,11 @@ impl GithubServer {
             .route("/repos/{owner}/{repo}", get(repository))
             .route("/repos/{owner}/{repo}/attestations", post(store))
             .route("/repos/{owner}/{repo}/attestations/{digest}", get(list))
+            .route("/repos/{owner}/{repo}/releases/tags/{tag}", get(release))
+            .route(
+                "/uploads/repos/{owner}/{repo}/releases/1/assets",
+                post(add_asset),
+            )
             .fallback(nowhere)
             .with_state(Arc::clone(&shared));
         let faults = Arc::<Faults>::default();
@@ -99,6 +111,15 @@ impl GithubServer {
     /// Every breach of the protocol so far.
     pub fn complaints(&self) -> Vec<String> {
         self.shared.state().complaints.clone()
+    }
+
+    /// The assets of its release, by name.
+    pub fn assets(&self) -> BTreeMap<String, Vec<u8>> {
+        let state = self.shared.state();
+        let assets = state.assets.iter();
+        assets
+            .map(|(name, bytes)| (name.clone(), bytes.to_vec()))
+            .collect()
     }
 
     /// The digests of what attestations were stored, in order.
@@ -215,6 +236,60 @@ async fn list(
         true => Err(refuse(StatusCode::NOT_FOUND, "Not Found")),
         false => Ok(Json(json!({ "attestations": listed }))),
     }
+}
+
+/// <https://docs.github.com/en/rest/releases/releases#get-a-release-by-tag-name>
+async fn release(
+    State(shared): State<Arc<Shared>>,
+    Path((owner, repo, tag)): Path<(String, String, String)>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Refusal> {
+    shared.check(&headers, &owner, &repo)?;
+    if shared.options.release.as_ref() != Some(&tag) {
+        return Err(refuse(StatusCode::NOT_FOUND, "Not Found"));
+    }
+    let asset = |(name, bytes): (&String, &Bytes)| json!({ "name": name, "size": bytes.len(), "digest": format!("sha256:{}", shelf::sha256(bytes)) });
+    let assets: Vec<Value> = shared.state().assets.iter().map(asset).collect();
+    let origin = shared.options.uploads.as_ref().unwrap_or(&shared.origin);
+    Ok(Json(json!({
+        "id": 1,
+        "tag_name": tag,
+        "html_url": format!("https://github.com/{owner}/{repo}/releases/tag/{tag}"),
+        "upload_url": format!("{origin}/uploads/repos/{owner}/{repo}/releases/1/assets{{?name,label}}"),
+        "assets": assets,
+    })))
+}
+
+/// <https://docs.github.com/en/rest/releases/assets#upload-a-release-asset>
+async fn add_asset(
+    State(shared): State<Arc<Shared>>,
+    Path((owner, repo)): Path<(String, String)>,
+    Query(query): Query<BTreeMap<String, String>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Refusal> {
+    if !shared.check(&headers, &owner, &repo)? {
+        let said = "Resource not accessible by integration";
+        return Err(refuse(StatusCode::FORBIDDEN, said));
+    }
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
+    let name = match (query.get("name"), query.len(), kind) {
+        (Some(name), 1, Some("application/json")) => name.clone(),
+        _ => return Err(shared.complain(format!("an asset with {query:?}, {kind:?}"))),
+    };
+    let mut state = shared.state();
+    if state.assets.contains_key(&name) {
+        let said = json!({
+            "message": "Validation Failed",
+            "errors": [{ "resource": "ReleaseAsset", "code": "already_exists", "field": "name" }],
+        });
+        return Err((StatusCode::UNPROCESSABLE_ENTITY, Json(said)));
+    }
+    state.assets.insert(name.clone(), body);
+    let answer = json!({ "id": state.assets.len(), "name": name, "state": "uploaded" });
+    Ok((StatusCode::CREATED, Json(answer)).into_response())
 }
 
 async fn nowhere(State(shared): State<Arc<Shared>>, uri: http::Uri) -> Refusal {

@@ -842,11 +842,15 @@ async fn another_tools_shards_are_kept_current() {
 
 /// What a channel's folder has of releases: each plan's files with their content.
 fn releases(root: &Path) -> BTreeMap<String, String> {
-    let content = snapshot(root).into_iter();
-    content
-        .filter(|(path, _)| path.starts_with("releases/"))
-        .map(|(path, bytes)| (path, String::from_utf8(bytes).unwrap()))
-        .collect()
+    let files = snapshot(root).into_keys().filter_map(|path| {
+        let name = path.strip_prefix(root).unwrap_or(&path);
+        let name = name.to_str().unwrap().to_owned();
+        let text = name
+            .starts_with("releases/")
+            .then(|| fs::read_to_string(root.join(&name)));
+        Some((name, text?.unwrap()))
+    });
+    files.collect()
 }
 
 #[tokio::test]

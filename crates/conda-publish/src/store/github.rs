@@ -5,37 +5,23 @@
 use async_trait::async_trait;
 use cep27::Sha256;
 use http::StatusCode;
-use http::header::{ACCEPT, AUTHORIZATION};
 use release_manifest::PackageKey;
-use reqwest::RequestBuilder;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use url::Url;
 
 use super::AttestationStore;
 use crate::blocking::blocking;
-use crate::credentials::{Secret, variable};
+use crate::github::Github;
 use crate::remote::join;
-use crate::server::{Answer, Server};
-use crate::settings::Settings;
 use crate::sidecar::BundleText;
 use crate::{Bundle, Error, Patience};
-
-/// Where the interface is, unless `GITHUB_API_URL` says otherwise, as it does on servers of companies.
-const API: &str = "https://api.github.com";
-
-/// The version of the interface that this is written for.
-const API_VERSION: &str = "2022-11-28";
 
 /// The newest attestations of a package that are looked at for the one to store.
 const LOOKED_AT: &str = "30";
 
 pub(super) struct GithubStore {
-    server: Server,
-    repository_url: Url,
-    repository: String,
-    token: Option<Secret>,
+    github: Github,
 }
 
 #[derive(serde::Serialize)]
@@ -60,50 +46,18 @@ impl GithubStore {
         repository: &str,
         patience: &Patience,
     ) -> Result<Self, Error> {
-        let settings = blocking(Settings::read).await?;
-        let api = std::env::var("GITHUB_API_URL").unwrap_or_default();
-        let api = match api.trim() {
-            "" => API,
-            api => api,
-        };
-        let url = Url::parse(api).map_err(|_| Error::Unsupported {
-            channel: format!("GITHUB_API_URL={}", cep27::printable(api)),
-            reason: "is not a URL",
-        })?;
         Ok(Self {
-            server: Server::new(&url, patience.clone(), &settings)?,
-            repository_url: join(&url, ["repos", owner, repository]),
-            repository: format!("{owner}/{repository}"),
-            token: variable("GITHUB_TOKEN").or_else(|| variable("GH_TOKEN")),
+            github: Github::open(owner, repository, patience).await?,
         })
-    }
-
-    fn token(&self) -> Result<&Secret, Error> {
-        self.token.as_ref().ok_or_else(|| Error::NoCredentials {
-            server: self.server.name().to_owned(),
-            reason: "expected a token in `GITHUB_TOKEN` or `GH_TOKEN`; found none".to_owned(),
-        })
-    }
-
-    async fn ask(&self, what: &str, request: impl Fn() -> RequestBuilder) -> Result<Answer, Error> {
-        let bearer = self.token()?.header(self.server.name(), "Bearer")?;
-        let answer = self.server.ask(what, async || {
-            Ok(request()
-                .header(ACCEPT, "application/vnd.github+json")
-                .header("X-GitHub-Api-Version", API_VERSION)
-                .header(AUTHORIZATION, bearer.clone()))
-        });
-        answer.await
     }
 
     /// Whether it has this attestation already. What can't be told is taken for no: twice does no harm.
     async fn has(&self, what: &str, package: Sha256, bundle: &BundleText) -> Result<bool, Error> {
         let digest = format!("sha256:{package}");
-        let mut url = join(&self.repository_url, ["attestations", &digest]);
+        let mut url = join(self.github.url(), ["attestations", &digest]);
         url.set_query(Some(&format!("per_page={LOOKED_AT}")));
-        let answer = self
-            .ask(what, || self.server.http().get(url.clone()))
-            .await?;
+        let get = || self.github.server().http().get(url.clone());
+        let answer = self.github.ask(what, get).await?;
         if answer.status != StatusCode::OK {
             return Ok(false);
         }
@@ -120,14 +74,13 @@ impl GithubStore {
 #[async_trait]
 impl AttestationStore for GithubStore {
     async fn preflight(&self) -> Result<(), Error> {
-        let what = format!("the repository {}", self.repository);
-        let url = &self.repository_url;
-        let answer = self
-            .ask(&what, || self.server.http().get(url.clone()))
-            .await?;
+        let what = format!("the repository {}", self.github.repository());
+        let server = self.github.server();
+        let get = || server.http().get(self.github.url().clone());
+        let answer = self.github.ask(&what, get).await?;
         match answer.status {
             StatusCode::OK => Ok(()),
-            status => Err(self.server.refused(&what, &answer, help(status))),
+            status => Err(server.refused(&what, &answer, help(status))),
         }
     }
 
@@ -138,24 +91,25 @@ impl AttestationStore for GithubStore {
         bundle: &Bundle,
     ) -> Result<(), Error> {
         let what = format!("the attestation of {package}");
+        let server = self.github.server();
         let (bundle, name) = (bundle.clone(), package.clone());
         let text = blocking(move || BundleText::read(&bundle, &name)).await?;
         if self.has(&what, sha256, &text).await? {
             return Ok(());
         }
         let bundle: &RawValue = serde_json::from_str(text.as_str())
-            .map_err(|error| self.server.unexpected(&what, error.to_string()))?;
+            .map_err(|error| server.unexpected(&what, error.to_string()))?;
         let body = NewAttestation { bundle };
-        let url = join(&self.repository_url, ["attestations"]);
-        let request = || self.server.http().post(url.clone()).json(&body);
-        let answer = self.ask(&what, request).await?;
+        let url = join(self.github.url(), ["attestations"]);
+        let request = || server.http().post(url.clone()).json(&body);
+        let answer = self.github.ask(&what, request).await?;
         match answer.status {
             StatusCode::CREATED => Ok(()),
-            status if status.is_success() => Err(self.server.unexpected(
+            status if status.is_success() => Err(server.unexpected(
                 &what,
                 format!("expected HTTP status 201, found {}", status.as_u16()),
             )),
-            status => Err(self.server.refused(&what, &answer, help(status))),
+            status => Err(server.refused(&what, &answer, help(status))),
         }
     }
 }

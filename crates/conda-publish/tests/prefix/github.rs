@@ -3,11 +3,17 @@
 use channel_servers::github::{GithubOptions, GithubServer};
 use channel_servers::{Elsewhere, Fault};
 use conda_attest::PackageFile;
-use conda_publish::{AttestationStore, Bundle, Error, StoreLocation, Upload, open_store};
+use conda_publish::{
+    AttestationStore, Bundle, Document, Error, GithubRelease, ReleaseUpload, StoreLocation, Upload,
+    open_store,
+};
+use release_manifest::{Digest, PublishResult};
 
 use crate::support::{Fixture, hash, hasty, in_child, is_child, told, upload};
 
 const TOKEN: &str = "ghs_write_0123456789";
+/// The release that the repository has.
+const TAG: &str = "v1.2 (first)";
 const READ_TOKEN: &str = "ghs_read_0123456789";
 
 /// A server for the repository `acme/pkgs`, and an attested package.
@@ -25,6 +31,8 @@ impl Started {
             tokens: [(TOKEN.to_owned(), true), (READ_TOKEN.to_owned(), false)].into(),
             trusted_root: fixture.sandbox.trusted_root(),
             hides_bundles,
+            release: Some(TAG.to_owned()),
+            uploads: None,
         });
         Self {
             server: server.await,
@@ -201,4 +209,117 @@ async fn a_token_never_goes_over_plain_http_to_another_machine() {
         let error = open_store(&location, &hasty()).await.err().unwrap();
         assert!(error.to_string().contains("is not https"), "{error}");
     }
+}
+
+/// What stands for the manifest of a release and its attestation: the files of a package and its bundle.
+fn release_of(upload: &Upload) -> ReleaseUpload {
+    let bundle = &upload.bundles[0];
+    ReleaseUpload {
+        plan: Digest::of(b"plan"),
+        manifest: Document {
+            path: upload.source.clone(),
+            sha256: upload.sha256,
+        },
+        attestation: Document {
+            path: bundle.path.clone(),
+            sha256: bundle.sha256,
+        },
+    }
+}
+
+async fn github_release(tag: &str) -> GithubRelease {
+    GithubRelease::open("acme", "pkgs", tag, &hasty())
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn the_manifest_of_a_release_is_added_to_the_assets_once_and_replaces_nothing() {
+    let test = "github::the_manifest_of_a_release_is_added_to_the_assets_once_and_replaces_nothing";
+    if in_child() {
+        let release = github_release(TAG).await;
+        release.preflight().await.unwrap();
+        let (upload, _) = given();
+        let mut document = release_of(&upload);
+        for expected in [PublishResult::Uploaded, PublishResult::Identical] {
+            let placed = release.put(&document).await.unwrap();
+            assert_eq!(placed.result, expected);
+            assert!(
+                placed
+                    .url
+                    .starts_with("https://github.com/acme/pkgs/releases/")
+            );
+        }
+        std::mem::swap(&mut document.manifest, &mut document.attestation);
+        let placed = release.put(&document).await.unwrap();
+        assert_eq!(placed.result, PublishResult::Exists);
+        return;
+    }
+    let started = Started::new(false).await;
+    // An answer is lost, as if nothing had arrived.
+    started
+        .server
+        .faults()
+        .next("/uploads/", [Fault::LoseAnswer]);
+    started.run(test, "GITHUB_TOKEN", TOKEN, "").await;
+    let assets = started.server.assets();
+    let names: Vec<_> = assets.keys().map(String::as_str).collect();
+    assert_eq!(
+        names,
+        [
+            "release-manifest.json",
+            "release-manifest.json.sigstore.json"
+        ]
+    );
+    let manifest = std::fs::read(&started.upload.source).unwrap();
+    assert_eq!(assets["release-manifest.json"], manifest);
+    assert_eq!(started.server.complaints(), [""; 0]);
+}
+
+#[tokio::test]
+async fn assets_need_a_release_and_a_token_that_may_write() {
+    let test = "github::assets_need_a_release_and_a_token_that_may_write";
+    if in_child() {
+        let error = github_release("v2").await.preflight().await.unwrap_err();
+        assert!(
+            told(&error).contains("make a release of that tag first"),
+            "{}",
+            told(&error)
+        );
+        let (upload, _) = given();
+        let release = github_release(TAG).await;
+        let error = release.put(&release_of(&upload)).await.unwrap_err();
+        assert!(told(&error).contains("contents: write"), "{}", told(&error));
+        return;
+    }
+    let started = Started::new(false).await;
+    started.run(test, "GITHUB_TOKEN", READ_TOKEN, "").await;
+    assert!(started.server.assets().is_empty());
+}
+
+#[tokio::test]
+async fn no_token_goes_where_a_release_says_that_assets_are_uploaded() {
+    let test = "github::no_token_goes_where_a_release_says_that_assets_are_uploaded";
+    if in_child() {
+        let error = github_release(TAG).await.preflight().await.unwrap_err();
+        assert!(
+            told(&error).contains("assets are not uploaded to"),
+            "{}",
+            told(&error)
+        );
+        return;
+    }
+    let elsewhere = Elsewhere::start().await;
+    let mut started = Started::new(false).await;
+    let options = GithubOptions {
+        repository: "acme/pkgs".to_owned(),
+        tokens: [(TOKEN.to_owned(), true)].into(),
+        trusted_root: started.fixture.sandbox.trusted_root(),
+        release: Some(TAG.to_owned()),
+        uploads: Some(elsewhere.url().to_owned()),
+        ..GithubOptions::default()
+    };
+    started.server = GithubServer::start(options).await;
+    started.run(test, "GITHUB_TOKEN", TOKEN, "").await;
+    assert!(elsewhere.seen().is_empty());
 }

@@ -163,7 +163,7 @@ fn an_output_skipped_under_one_variant_is_listed_with_it() {
 fn options_decide_platform_build_number_prefix_and_format() {
     let mut workspace = Workspace::with(&[("tool", "package: {name: tool, version: '1'}\n")]);
     workspace.options.target_platform = Some("osx-arm64".parse().unwrap());
-    workspace.options.build_number = Some(7);
+    workspace.options.build_number = Some(conda_recipes::BuildNumber::Exactly(7));
     workspace.options.build_string_prefix = Some("nightly".to_owned());
     workspace.options.package_format = "tar-bz2".parse().unwrap();
     let plan = workspace.plan();

@@ -33,5 +33,7 @@ pub(crate) use signing::{
 };
 pub(crate) use summary::{next_steps, next_steps_live, packages_table};
 pub(crate) use uploading::{Fate, Item};
-pub(crate) use whole::{publish as publish_whole, require as require_whole, waits as whole_waits};
+pub(crate) use whole::{
+    add_to_assets, publish as publish_whole, require as require_whole, waits as whole_waits,
+};
 pub(crate) use worker::worker;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use conda_attest::{Session, Verifier};
-use conda_publish::{Channel, Document, ReleaseUpload};
+use conda_publish::{Channel, Document, GithubRelease, ReleasePlaced, ReleaseUpload};
 use release_manifest::{
     DOCUMENT_LIMIT, Manifest, Mode, Progress, PublishResult, RELEASE_BUNDLE_NAME, RelativePath,
     ReleaseRecord, ReleaseStatement,
@@ -183,28 +183,11 @@ pub(crate) async fn publish(
     else {
         return Ok(());
     };
-    let folder = release.folder().path();
-    let document = |path: &RelativePath, sha256| Document {
-        path: path.under(folder),
-        sha256,
-    };
-    let upload = ReleaseUpload {
-        plan: release.manifest().plan_digest,
-        manifest: document(&record.manifest, record.manifest_sha256),
-        attestation: document(&record.bundle, record.bundle_sha256),
-    };
+    let upload = upload(release, &record);
     let Some(placed) = channel.put_release(&upload).await? else {
         return Ok(());
     };
-    match placed.result {
-        PublishResult::Uploaded => printer.status("Published", &placed.url),
-        PublishResult::Identical => {}
-        PublishResult::Exists => printer.warning(&format!(
-            "{} is of an earlier release of the same plan, and stays; this one is in {}",
-            placed.url,
-            upload.manifest.path.display()
-        )),
-    }
+    tell(&placed, &upload, printer);
     // A rehearsal leaves nothing of earlier ones, as its channel does.
     if release.plan().mode == Mode::Rehearsal {
         forget_others(&upload.manifest.path)?;
@@ -213,6 +196,55 @@ pub(crate) async fn publish(
         url: Some(placed.url),
         ..record
     }))
+}
+
+/// Adds the manifest as it was attested, with its attestation, to the assets of a release on GitHub, once its packages are
+/// published.
+///
+/// # Errors
+/// GitHub refuses, or the files are not those that were recorded.
+pub(crate) async fn add_to_assets(
+    release: &Release,
+    page: &GithubRelease,
+    printer: &Printer,
+) -> Result<(), Error> {
+    let record = release.manifest().release.as_ref();
+    if let Some(record) = record.filter(|_| is_published(release.manifest())) {
+        let upload = upload(release, record);
+        tell(&page.put(&upload).await?, &upload, printer);
+    }
+    Ok(())
+}
+
+/// The manifest as it was attested, as channels take it.
+fn upload(release: &Release, record: &ReleaseRecord) -> ReleaseUpload {
+    let folder = release.folder().path();
+    let document = |path: &RelativePath, sha256| Document {
+        path: path.under(folder),
+        sha256,
+    };
+    ReleaseUpload {
+        plan: release.manifest().plan_digest,
+        manifest: document(&record.manifest, record.manifest_sha256),
+        attestation: document(&record.bundle, record.bundle_sha256),
+    }
+}
+
+fn tell(placed: &ReleasePlaced, upload: &ReleaseUpload, printer: &Printer) {
+    match placed.result {
+        PublishResult::Uploaded => {
+            printer.status(
+                "Published",
+                &format!("the release manifest: {}", placed.url),
+            );
+        }
+        PublishResult::Identical => {}
+        PublishResult::Exists => printer.warning(&format!(
+            "{} has the manifest of an earlier release, which stays; this one is in {}",
+            placed.url,
+            upload.manifest.path.display()
+        )),
+    }
 }
 
 /// Removes the manifests of other plans.
