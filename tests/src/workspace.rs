@@ -160,6 +160,27 @@ impl Workspace {
         command
     }
 
+    /// Runs a script in the root of the workspace, as a user types it who has the program installed.
+    #[cfg(unix)]
+    pub fn run_script(&self, script: &str) -> Output {
+        let mut shell = Command::new("bash");
+        self.scrub(&mut shell);
+        let programs = self.beside("programs");
+        fs::create_dir_all(&programs).unwrap();
+        let installed = programs.join("conda-release");
+        if !installed.exists() {
+            std::os::unix::fs::symlink(program(), &installed).unwrap();
+        }
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path = std::env::split_paths(&path);
+        let path = std::env::join_paths(std::iter::once(programs).chain(path)).unwrap();
+        shell
+            .env("PATH", path)
+            .args(["-euo", "pipefail", "-c", script])
+            .current_dir(&self.root);
+        Output::of(shell)
+    }
+
     /// Runs the program to its end.
     pub fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Output {
         Output::of(self.command(args))

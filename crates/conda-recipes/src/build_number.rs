@@ -103,8 +103,9 @@ const NEXT: &str = "next";
 )]
 pub struct InvalidBuildNumber(String);
 
-/// A build number in a configuration: a number, or a text.
+/// A build number as it is written: a number, or a text.
 #[derive(Deserialize, JsonSchema, Serialize)]
+#[schemars(rename = "BuildNumber")]
 #[serde(untagged)]
 pub(crate) enum Written {
     Number(u64),
