@@ -172,6 +172,36 @@ pub enum Error {
         /// The field of the package.
         field: &'static str,
     },
+    /// What says which job builds what is not a way to build the plan.
+    #[error("the shards are not those of the plan: {reason}")]
+    Shards {
+        /// What was expected and found.
+        reason: String,
+    },
+    /// No job has this number.
+    #[error("there is no shard {shard}: expected one of the {count} of the plan")]
+    UnknownShard {
+        /// The number.
+        shard: u32,
+        /// How many there are.
+        count: usize,
+    },
+    /// Packages that one job would have to build are built on several platforms.
+    #[error("`{package}` and `{other}` need each other and are built on different platforms: no job can build both")]
+    ShardPlatforms {
+        /// The first one.
+        package: PackageKey,
+        /// One that is built elsewhere.
+        other: Box<PackageKey>,
+    },
+    /// Platforms need each other's packages too often.
+    #[error("`{package}` needs packages that platforms build for each other in more than {waves} waves")]
+    ShardWaves {
+        /// The package.
+        package: PackageKey,
+        /// How many waves there are.
+        waves: u8,
+    },
 }
 
 fn arrows(packages: &[PackageKey]) -> String {

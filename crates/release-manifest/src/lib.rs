@@ -6,10 +6,11 @@
 //! - A [`Plan`] says what will be built, signed and published, before anything is.
 //! - A [`Manifest`] says how far each package of a plan has come. It changes by [`JournalEntry`]s
 //!   alone, see [`Manifest::apply`]; steps that make no sense are errors.
+//! - [`Shards`] say which of many jobs builds what of a plan, see [`Shards::cut`] and [`Manifest::merge`].
 //! - What is read was written by others: unknown fields, duplicates, other schema versions, paths
 //!   that lead elsewhere and claims without evidence are refused, with the place in the document.
 //!
-//! The JSON schemas of all three are in `schema/` of the repository and come from [`schema`].
+//! The JSON schemas of all of them are in `schema/` of the repository and come from [`schema`].
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod digest;
@@ -17,6 +18,7 @@ mod document;
 mod error;
 mod journal;
 mod manifest;
+mod matrix;
 mod merge;
 mod order;
 mod origin;
@@ -28,6 +30,8 @@ mod release_record;
 mod release_statement;
 mod schema;
 mod schema_version;
+mod sharding;
+mod shards;
 mod source_digest;
 mod timestamp;
 mod transition;
@@ -38,6 +42,7 @@ pub use document::DOCUMENT_LIMIT;
 pub use error::Error;
 pub use journal::{Event, JOURNAL_LIMIT, JournalEntry, Torn, read_journal};
 pub use manifest::Manifest;
+pub use matrix::{MatrixJob, Matrices};
 pub use merge::Shard;
 pub use origin::{Isolation, Mode, Source, Tool, Trust};
 pub use package::{
@@ -53,5 +58,7 @@ pub use release_statement::{
 };
 pub use schema::{SchemaName, schema};
 pub use schema_version::SchemaVersion;
+pub use sharding::{MATRIX_LIMIT, Sharding};
+pub use shards::{PlannedShard, Shards, WAVES};
 pub use source_digest::SourceDigest;
 pub use timestamp::Timestamp;

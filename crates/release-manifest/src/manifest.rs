@@ -44,6 +44,9 @@ pub struct Manifest {
     /// The attestation of the release as a whole, once it is made; it is for the packages as they are attested now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<ReleaseRecord>,
+    /// The number of the shard that it tells of; none where it tells of the whole plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<u32>,
     /// How many journal entries went into it, see [`JournalEntry::sequence`].
     ///
     /// [`JournalEntry::sequence`]: crate::JournalEntry::sequence
@@ -70,6 +73,7 @@ impl Manifest {
             target_channel: plan.target_channel.clone(),
             isolation,
             release: None,
+            shard: None,
             sequence: 0,
             packages,
         }

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    Error, Isolation, Manifest, Package, PackageKey, Plan, Progress, SchemaVersion, Times,
+    Error, Isolation, Manifest, Package, PackageKey, Plan, Progress, RelativePath, SchemaVersion,
+    Times,
 };
 
 /// What a build job hands to the job that merges: its manifest, and which packages of the plan
@@ -66,6 +67,8 @@ fn take_shard(
         target_channel,
         isolation: _,
         release,
+        // Which packages are its to build is what the caller says.
+        shard: _,
         sequence: _,
         packages,
     } = shard;
@@ -143,6 +146,7 @@ fn take_package(planned: &Package, told: &Package) -> Result<Package, Error> {
         ("progress", *progress > Progress::Tested),
         ("attestation", attestation.is_some() || attested.is_some()),
         ("published", published.is_some() || published_at.is_some()),
+        ("log", !log.as_ref().is_none_or(is_log)),
     ];
     if let Some((field, _)) = differing.into_iter().find(|(_, differs)| *differs) {
         return Err(Error::ShardPackage {
@@ -166,4 +170,9 @@ fn take_package(planned: &Package, told: &Package) -> Result<Package, Error> {
         log: log.clone(),
         ..planned.clone()
     })
+}
+
+/// Whether a path leads to where logs are, and so to nothing that a release relies on.
+fn is_log(path: &RelativePath) -> bool {
+    path.as_str().starts_with("logs/")
 }

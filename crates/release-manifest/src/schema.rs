@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{JournalEntry, Manifest, Plan};
+use crate::{JournalEntry, Manifest, Plan, Shards};
 
 /// A document of this crate that has a JSON schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,11 +13,13 @@ pub enum SchemaName {
     Manifest,
     /// One line of `journal.jsonl`.
     Journal,
+    /// `shards.json`.
+    Shards,
 }
 
 impl SchemaName {
     /// Every document with a schema.
-    pub const ALL: &[Self] = &[Self::Plan, Self::Manifest, Self::Journal];
+    pub const ALL: &[Self] = &[Self::Plan, Self::Manifest, Self::Journal, Self::Shards];
 
     /// The name, also that of its file `schema/<name>.schema.json`.
     #[must_use]
@@ -26,6 +28,7 @@ impl SchemaName {
             Self::Plan => "plan",
             Self::Manifest => "manifest",
             Self::Journal => "journal",
+            Self::Shards => "shards",
         }
     }
 }
@@ -46,6 +49,7 @@ pub fn schema(name: SchemaName) -> serde_json::Value {
         SchemaName::Plan => schemars::schema_for!(Plan),
         SchemaName::Manifest => schemars::schema_for!(Manifest),
         SchemaName::Journal => schemars::schema_for!(JournalEntry),
+        SchemaName::Shards => schemars::schema_for!(Shards),
     }
     .to_value();
     schema.sort_all_objects();

@@ -10,4 +10,5 @@ mod plan;
 mod release_statement;
 mod samples;
 mod schemas;
+mod shards;
 mod transitions;
