@@ -40,7 +40,7 @@ fn the_short_help_of_every_command_has_its_examples() {
     let workspace = Workspace::new();
     for command in [
         "release", "plan", "build", "sign", "publish", "verify", "inspect", "validate", "schema",
-        "doctor",
+        "merge", "doctor",
     ] {
         let output = workspace.run([command, "-h"]).ends(0);
         let example = format!("conda-release {command} ");

@@ -412,3 +412,77 @@ fn what_is_attested_is_the_commit_that_was_built() {
     .ends(0);
     verify(&workspace, &sigstore, &channel).ends(0);
 }
+
+#[test]
+fn many_machines_release_what_the_channel_has_not() {
+    let Some(sigstore) = Sigstore::start(COMMIT) else {
+        return;
+    };
+    let first = workspace(&["one"]);
+    let channel = first.beside("channel");
+    release(&first, &sigstore, &channel, &[]).ends(0);
+
+    let machines = workspace(&["one", "two"]);
+    machines.recipe(
+        "three",
+        "package:\n  name: three\n  version: \"1.0\"\nbuild:\n  noarch: generic\n  script: cp $PREFIX/share/one.txt $PREFIX/share/three.txt\nrequirements:\n  host:\n    - one\n",
+    );
+    let to = channel.display().to_string();
+    let planned = machines.run([
+        "plan",
+        "-x",
+        "--to",
+        &to,
+        "--shards",
+        "2",
+        "--output-format",
+        "json",
+    ]);
+    let shards_digest = planned.ends(0).json()["shards_digest"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let (shards, built) = (machines.beside("shards"), machines.beside("built"));
+    fs::rename(machines.path(LIVE).join("shards"), &shards).unwrap();
+    let plan = shards.join("plan.json").display().to_string();
+    let outputs = machines.beside("outputs");
+    fs::create_dir(&built).unwrap();
+    for shard in ["1", "2"] {
+        fs::remove_dir_all(machines.path("target")).unwrap();
+        let mut build = machines.command(["build", "--plan", &plan, "--shard", shard]);
+        build.env("GITHUB_OUTPUT", &outputs);
+        machines.run_command(build).ends(0);
+        let folder = format!("shard-{shard}");
+        fs::rename(machines.path(LIVE).join(&folder), built.join(folder)).unwrap();
+    }
+    fs::remove_dir_all(machines.path("target")).unwrap();
+
+    // For real, nothing that anybody could have replaced is believed.
+    let built = built.display().to_string();
+    let merge = ["merge", "--plan", &plan, &built];
+    machines.run(merge).ends(2).says("--shards-digest");
+    let merge = [&merge[..], &["--shards-digest", &shards_digest]].concat();
+    machines
+        .run(&merge)
+        .ends(3)
+        .says("with the digest that its job printed");
+    let outputs = fs::read_to_string(outputs).unwrap();
+    let digests: serde_json::Map<String, Value> = outputs
+        .lines()
+        .map(|line| line.split_once('=').unwrap())
+        .map(|(name, value)| (name.to_owned(), value.into()))
+        .collect();
+    let digests = Value::from(digests).to_string();
+    machines
+        .run([&merge[..], &["--digests", &digests]].concat())
+        .ends(0);
+
+    run(&machines, &sigstore, &["sign", "-x"]).ends(0);
+    run(&machines, &sigstore, &["publish", "-x", "--to", &to]).ends(0);
+    assert_eq!(
+        results(&machines),
+        ["one skipped", "three uploaded", "two uploaded"]
+    );
+    assert_eq!(manifest(&machines)["isolation"], "separate-job");
+    verify(&machines, &sigstore, &channel).ends(0);
+}

@@ -110,9 +110,15 @@ impl Default for BuildOptions {
 }
 
 impl BuildOptions {
-    /// The digest of the options that decide the outcome: not how many jobs run, how many files are open, or what is kept.
+    /// The digest of the options that decide the outcome: not how many jobs run, how many files are open, what is kept, or what
+    /// the machines are called.
     pub fn digest(&self) -> Digest {
+        let nameless = |platform: &Platform| Platform {
+            runner: None,
+            ..platform.clone()
+        };
         let outcome = Self {
+            platforms: self.platforms.iter().map(nameless).collect(),
             jobs: None,
             compression_threads: None,
             io_concurrency: None,
@@ -296,10 +302,19 @@ mod tests {
 
     #[test]
     fn only_options_that_decide_the_outcome_change_the_digest() {
-        let base = BuildOptions::default();
+        let on = |runner: Option<&str>| Platform {
+            target: "linux-64".parse().unwrap(),
+            build: None,
+            runner: runner.map(str::to_owned),
+        };
+        let base = BuildOptions {
+            platforms: vec![on(None)],
+            ..BuildOptions::default()
+        };
         let same = BuildOptions {
             jobs: NonZeroUsize::new(7),
             keep_build: true,
+            platforms: vec![on(Some("large"))],
             ..base.clone()
         };
         let other = BuildOptions {

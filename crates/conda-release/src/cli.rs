@@ -7,8 +7,8 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use crate::{
     commands::{
         build::BuildArgs, doctor::DoctorArgs, inspect::InspectArgs, later::LaterArgs,
-        plan::PlanArgs, publish::PublishArgs, release::ReleaseArgs, schema::SchemaArgs,
-        sign::SignArgs, validate::ValidateArgs, verify::VerifyArgs,
+        merge::MergeArgs, plan::PlanArgs, publish::PublishArgs, release::ReleaseArgs,
+        schema::SchemaArgs, sign::SignArgs, validate::ValidateArgs, verify::VerifyArgs,
     },
     printer::{ColorChoice, OutputFormat, Verbosity},
 };
@@ -112,8 +112,7 @@ pub enum Command {
     Inspect(InspectArgs),
     Validate(ValidateArgs),
     Schema(SchemaArgs),
-    /// Join the manifests of build shards
-    Merge(LaterArgs),
+    Merge(MergeArgs),
     /// Write configuration, xtask, starter recipes and a workflow
     Init(LaterArgs),
     Doctor(DoctorArgs),

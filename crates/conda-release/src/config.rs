@@ -195,13 +195,12 @@ impl Config {
             true => Self::from_cargo(&cargo)?,
             false => None,
         };
-        let config: Self = match (own, in_cargo) {
-            (Some(file), Some(_)) => return Err(ConfigError::Twice { file, cargo }.into()),
-            (Some(file), None) => parse(&file)?,
-            (None, Some(config)) => config,
-            (None, None) => Self::default(),
-        };
-        config.checked()
+        match (own, in_cargo) {
+            (Some(file), Some(_)) => Err(ConfigError::Twice { file, cargo }.into()),
+            (Some(file), None) => parse(&file),
+            (None, Some(config)) => Ok(config),
+            (None, None) => Ok(Self::default()),
+        }
     }
 
     /// Reads one file, wherever it is, for what is told to be believed.
@@ -209,25 +208,7 @@ impl Config {
     /// # Errors
     /// As [`load`](Self::load).
     pub fn read(file: &Path) -> Result<Self, Error> {
-        parse::<Self>(file)?.checked()
-    }
-
-    fn checked(self) -> Result<Self, Error> {
-        match self.without_effect() {
-            None => Ok(self),
-            Some(key) => Err(Error::NotAvailable {
-                what: format!("`{key}`"),
-                target: "this version".to_owned(),
-                instead: "remove the key: it is for live releases, and nothing would come of it",
-            }),
-        }
-    }
-
-    /// The first key that is set and that nothing would come of: silence would be a pretence.
-    fn without_effect(&self) -> Option<&'static str> {
-        let platforms = &self.build.platforms;
-        let has_runner = platforms.iter().any(|it| it.runner.is_some());
-        has_runner.then_some("build.platforms.runner")
+        parse(file)
     }
 
     /// `[workspace.metadata.conda-release]` of a Cargo.toml, if it has one.
@@ -363,19 +344,6 @@ mod tests {
     #[test]
     fn a_key_like_no_other_gets_no_guess() {
         assert_eq!(invalid("zzzzzzzzzz = 1").3, None);
-    }
-
-    #[test]
-    fn a_key_that_nothing_would_come_of_is_refused_by_name() {
-        let text = "build.platforms = [{ target = \"linux-64\", runner = \"x\" }]";
-        match load(text).unwrap_err() {
-            Error::NotAvailable { what, .. } => assert_eq!(what, "`build.platforms.runner`"),
-            other => panic!("{text}: {other}"),
-        }
-        assert!(
-            load("sign.trust = \"staging\"\nsign.audience = \"acme\"\nsign.provenance = true")
-                .is_ok()
-        );
     }
 
     #[test]

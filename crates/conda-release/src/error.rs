@@ -54,6 +54,40 @@ pub enum Error {
         /// What this run would do.
         expected: String,
     },
+    /// A plan that another job made, and that cannot be followed here.
+    #[error("`{}` is another plan: its {what} is `{found}`, expected `{expected}`", path.display())]
+    OtherPlan {
+        /// The plan, or the shards beside it.
+        path: PathBuf,
+        /// What differs.
+        what: &'static str,
+        /// What the plan says.
+        found: String,
+        /// What this job has, or was told.
+        expected: String,
+    },
+    /// What another job handed over is not taken.
+    #[error("cannot take `{}`: {what}", path.display())]
+    Shard {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        what: String,
+    },
+    /// A shard builds upon others.
+    #[error(
+        "shard {shard} needs packages of {}, which were not given",
+        numbers(missing)
+    )]
+    ShardNeeds {
+        /// The shard.
+        shard: u32,
+        /// Those that it needs and that are not there.
+        missing: Vec<u32>,
+    },
+    /// A build job that could sign.
+    #[error("the variable `{0}` lets this job have an identity: a shard is built without any")]
+    IdentityPresent(String),
     /// A command that continues a release found none.
     #[error("`{}` does not exist: nothing was planned and built there", .0.display())]
     NoRelease(PathBuf),
@@ -208,6 +242,15 @@ impl Error {
         }
     }
 
+    /// A file of another job that cannot be understood or believed, for `map_err`.
+    pub(crate) fn shard(path: impl Into<PathBuf>) -> impl FnOnce(release_manifest::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Shard {
+            path,
+            what: with_causes(&source),
+        }
+    }
+
     /// A file that was given as an attestation and is none, for `map_err`.
     pub(crate) fn no_bundle(path: impl Into<PathBuf>) -> impl FnOnce(conda_attest::Error) -> Self {
         let path = path.into();
@@ -243,6 +286,10 @@ impl Error {
             Self::Output { .. } => "output",
             Self::State { .. } => "state_invalid",
             Self::OtherRelease { .. } => "other_release",
+            Self::OtherPlan { .. } => "other_plan",
+            Self::Shard { .. } => "shard_refused",
+            Self::ShardNeeds { .. } => "shards_missing",
+            Self::IdentityPresent(_) => "identity_present",
             Self::NoRelease(_) => "no_release",
             Self::NoBuildNumber(_) => "no_build_number",
             Self::ReleaseNotAttested(_) => "release_not_attested",
@@ -282,6 +329,10 @@ impl Error {
             | Self::Output { .. }
             | Self::State { .. }
             | Self::OtherRelease { .. }
+            | Self::OtherPlan { .. }
+            | Self::Shard { .. }
+            | Self::ShardNeeds { .. }
+            | Self::IdentityPresent(_)
             | Self::NoRelease(_)
             | Self::NoBuildNumber(_)
             | Self::NotAvailable { .. }
@@ -334,6 +385,11 @@ impl Error {
                 "give this release another --output, or remove `{}` to start afresh",
                 path.parent().unwrap_or(path).display()
             ),
+            Self::OtherPlan { what: "digest", .. } => "take plan and shards from the job whose digests these are".to_owned(),
+            Self::OtherPlan { .. } => "check out the commit that was planned, with the same version of this program, and give the options that `plan` was given".to_owned(),
+            Self::Shard { .. } => "take the file as its job wrote it, or run that job again".to_owned(),
+            Self::ShardNeeds { .. } => "name the folders that they handed over with --from".to_owned(),
+            Self::IdentityPresent(_) => "give `id-token: write` to the job that signs alone; build in a job without".to_owned(),
             Self::NoRelease(_) => "`release` or `build` makes it".to_owned(),
             Self::NoBuildNumber(_) => "have the channel indexed anew, or give the number itself: `--build-number 3`".to_owned(),
             Self::ReleaseNotAttested(_) => "`sign` or `release` attests it; `publish.manifest = false` releases packages alone".to_owned(),
@@ -445,6 +501,13 @@ fn causes<'a>(
     error: &'a dyn std::error::Error,
 ) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
     std::iter::successors(error.source(), |cause| (*cause).source())
+}
+
+/// Shards in a sentence: `shard 1`, `shards 1, 2`.
+fn numbers(shards: &[u32]) -> String {
+    let numbers: Vec<String> = shards.iter().map(u32::to_string).collect();
+    let noun = if shards.len() == 1 { "shard" } else { "shards" };
+    format!("{noun} {}", numbers.join(", "))
 }
 
 /// Several errors in one line.

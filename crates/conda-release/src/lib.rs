@@ -34,6 +34,7 @@ mod progress;
 mod release;
 mod run;
 mod secret;
+mod shards;
 mod shown;
 mod source;
 mod table;
@@ -112,7 +113,7 @@ fn run(cli: Cli, invocation: &str, printer: &Printer) -> Result<Status, Error> {
         Command::Inspect(args) => args.run(printer),
         Command::Validate(args) => args.run(printer),
         Command::Schema(args) => args.run(printer),
-        Command::Merge(args) => Err(args.run("merge", "build on one machine with `release`")),
+        Command::Merge(args) => args.run(&workspace()?, printer),
         Command::Init(args) => Err(args.run("init", "start from the README's configuration")),
         Command::Doctor(args) => block_on(args.run(&cli.global, printer)),
         Command::Worker => Ok(Status::Done),

@@ -57,6 +57,11 @@ impl OutputFolder {
         self.path.join(RELEASES).join(plan).join(MANIFEST_NAME)
     }
 
+    /// What the job that plans writes for those that build.
+    pub(crate) fn shards(&self) -> PathBuf {
+        self.path.join("shards")
+    }
+
     /// The rehearsal's channel.
     pub(crate) fn channel(&self) -> PathBuf {
         self.path.join("channel")

@@ -81,6 +81,25 @@ impl Stored {
             _ => Ok(()),
         }
     }
+
+    /// Whether this is a release of that plan, and of the part of it that a run is about: a shard, or the whole.
+    ///
+    /// # Errors
+    /// It is another release's.
+    pub(crate) fn follows(
+        &self,
+        folder: &OutputFolder,
+        plan: &Plan,
+        shard: Option<u32>,
+    ) -> Result<(), Error> {
+        let part = |shard: Option<u32>| match shard {
+            Some(number) => format!("shard {number}"),
+            None => "the whole plan".to_owned(),
+        };
+        let digests = [self.manifest.plan_digest, plan.digest()].map(|it| it.to_string());
+        same(folder, "plan", &digests[0], &digests[1])?;
+        same(folder, "part", &part(self.manifest.shard), &part(shard))
+    }
 }
 
 /// Whether a part of a stored release is what a run is about.
@@ -122,7 +141,9 @@ impl Release {
         let manifest = match stored {
             // Live, what the channel has is asked each time: what was left out before need not be now.
             Some(stored)
-                if stored.manifest.plan_digest == digest && plan.mode == Mode::Rehearsal =>
+                if stored.manifest.plan_digest == digest
+                    && plan.mode == Mode::Rehearsal
+                    && stored.manifest.shard.is_none() =>
             {
                 stored.manifest
             }
@@ -137,6 +158,52 @@ impl Release {
                 manifest
             }
         };
+        Self::write(folder, plan, manifest)
+    }
+
+    /// Begins or continues the share that one job has of `plan`.
+    ///
+    /// # Errors
+    /// What was stored is of another plan or another part of it, or the output folder cannot be written.
+    pub(crate) fn begin_shard(
+        folder: OutputFolder,
+        plan: Plan,
+        stored: Option<Stored>,
+        shard: u32,
+    ) -> Result<Self, Error> {
+        let manifest = match stored {
+            Some(stored) => {
+                stored.follows(&folder, &plan, Some(shard))?;
+                stored.manifest
+            }
+            None => {
+                start_journal(&folder.journal())?;
+                let mut manifest = Manifest::new(&plan, None, Isolation::SeparateJob);
+                manifest.shard = Some(shard);
+                manifest
+            }
+        };
+        Self::write(folder, plan, manifest)
+    }
+
+    /// Takes what was merged of `plan`. What went on since an earlier merge with the very same
+    /// packages is kept.
+    ///
+    /// # Errors
+    /// What was stored is of another plan or of a shard, or the output folder cannot be written.
+    pub(crate) fn merged(
+        folder: OutputFolder,
+        plan: Plan,
+        mut manifest: Manifest,
+        stored: Option<Stored>,
+    ) -> Result<Self, Error> {
+        match stored {
+            Some(stored) => {
+                stored.follows(&folder, &plan, None)?;
+                manifest.keep_progress(&stored.manifest);
+            }
+            None => drop(start_journal(&folder.journal())?),
+        }
         Self::write(folder, plan, manifest)
     }
 

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use conda_attest::{Policy, Trust};
 use conda_publish::{FileChannel, Kind, Present};
 use conda_recipes::SkipExisting;
-use release_manifest::{Event, Mode, PackageKey, Plan, Progress};
+use release_manifest::{Event, Manifest, Mode, PackageKey, Plan, Progress, Skipped};
 
 use crate::{
     error::Error,
     exit::Status,
     guard::GuardArgs,
-    output::OutputLock,
+    output::{OutputFolder, OutputLock},
     pipeline::{self, Change, Known, PlanFlags, Planning},
     printer::Printer,
     release::{Release, Stored},
@@ -41,6 +41,36 @@ pub(crate) struct Planned {
     target: Option<Target>,
     existing: BTreeMap<PackageKey, Present>,
     lock: OutputLock,
+}
+
+impl Planned {
+    /// What an earlier run made here, if anything.
+    pub(crate) fn last(&self) -> Option<&Manifest> {
+        self.stored.as_ref().map(|stored| &stored.manifest)
+    }
+
+    /// What is not built since the channel has it, and why.
+    pub(crate) fn left_out(
+        &self,
+        changes: &BTreeMap<PackageKey, Change>,
+    ) -> BTreeMap<PackageKey, Skipped> {
+        let existing = changes
+            .iter()
+            .filter(|(_, change)| **change == Change::Existing);
+        existing
+            .map(|(package, _)| {
+                let reason = there(self.existing.get(package));
+                (package.clone(), Skipped { reason })
+            })
+            .collect()
+    }
+}
+
+/// Why a package is left out that the channel has.
+fn there(present: Option<&Present>) -> String {
+    let sha256 = present.and_then(|present| present.sha256);
+    let sha256 = sha256.map_or(String::new(), |sha256| format!(" with sha256 {sha256}"));
+    format!("the channel has a package of this name{sha256}")
 }
 
 impl Run {
@@ -119,9 +149,7 @@ impl Run {
                 .package(&package)
                 .is_some_and(|package| package.progress == Progress::Planned);
             if change == Change::Existing && is_planned {
-                let there = existing.get(&package).and_then(|present| present.sha256);
-                let there = there.map_or(String::new(), |sha256| format!(" with sha256 {sha256}"));
-                let reason = format!("the channel has a package of this name{there}");
+                let reason = there(existing.get(&package));
                 release.record(&package, Event::Skipped { reason })?;
             }
         }
@@ -143,6 +171,21 @@ impl Run {
         mode: Mode,
         printer: &Printer,
     ) -> Result<(Release, OutputLock), Error> {
+        let (folder, lock, stored) = Self::hold(workspace, mode, printer)?;
+        let stored = stored.ok_or_else(|| Error::NoRelease(folder.manifest()))?;
+        stored.follows(&folder, &stored.plan, None)?;
+        Ok((Release::resume(folder, stored)?, lock))
+    }
+
+    /// Takes the lock, waits for builds of an earlier run to end, and reads what that run left.
+    ///
+    /// # Errors
+    /// Another run is at work, or what lies there is of another mode.
+    pub(crate) fn hold(
+        workspace: &Workspace,
+        mode: Mode,
+        printer: &Printer,
+    ) -> Result<(OutputFolder, OutputLock, Option<Stored>), Error> {
         let lock = OutputLock::take(workspace.output())?;
         conda_recipes::worker::guard_parent().map_err(Error::output("guard", "this process"))?;
         let folder = workspace.folder(mode);
@@ -150,18 +193,11 @@ impl Run {
         conda_recipes::worker::wait_for_end(folder.path(), || {
             printer.status("Waiting", "for the builds of an earlier run to end");
         })?;
-        let stored = Stored::read(&folder)?.ok_or_else(|| Error::NoRelease(folder.manifest()))?;
-        stored.belongs_to(&folder, mode)?;
-        let (found, expected) = (stored.manifest.plan_digest, stored.plan.digest());
-        if found != expected {
-            return Err(Error::OtherRelease {
-                path: folder.manifest(),
-                what: "plan",
-                found: found.to_string(),
-                expected: expected.to_string(),
-            });
+        let stored = Stored::read(&folder)?;
+        if let Some(stored) = &stored {
+            stored.belongs_to(&folder, mode)?;
         }
-        Ok((Release::resume(folder, stored)?, lock))
+        Ok((folder, lock, stored))
     }
 
     /// Takes back what no longer holds of what an earlier rehearsal recorded, and opens its channel.

@@ -187,7 +187,9 @@ pub enum Error {
         count: usize,
     },
     /// Packages that one job would have to build are built on several platforms.
-    #[error("`{package}` and `{other}` need each other and are built on different platforms: no job can build both")]
+    #[error(
+        "`{package}` and `{other}` need each other and are built on different platforms: no job can build both"
+    )]
     ShardPlatforms {
         /// The first one.
         package: PackageKey,
@@ -195,7 +197,9 @@ pub enum Error {
         other: Box<PackageKey>,
     },
     /// Platforms need each other's packages too often.
-    #[error("`{package}` needs packages that platforms build for each other in more than {waves} waves")]
+    #[error(
+        "`{package}` needs packages that platforms build for each other in more than {waves} waves"
+    )]
     ShardWaves {
         /// The package.
         package: PackageKey,

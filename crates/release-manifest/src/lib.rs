@@ -42,7 +42,7 @@ pub use document::DOCUMENT_LIMIT;
 pub use error::Error;
 pub use journal::{Event, JOURNAL_LIMIT, JournalEntry, Torn, read_journal};
 pub use manifest::Manifest;
-pub use matrix::{MatrixJob, Matrices};
+pub use matrix::{Matrices, MatrixJob};
 pub use merge::Shard;
 pub use origin::{Isolation, Mode, Source, Tool, Trust};
 pub use package::{

@@ -139,6 +139,29 @@ impl Manifest {
         }
     }
 
+    /// Takes over from what an earlier merge of the same plan led to how far packages have come
+    /// that are still the same bytes. The journal goes on where that one was.
+    pub fn keep_progress(&mut self, old: &Self) {
+        self.sequence = self.sequence.max(old.sequence);
+        if old.plan_digest != self.plan_digest {
+            return;
+        }
+        self.trust.clone_from(&old.trust);
+        for package in &mut self.packages {
+            let Some(known) = old.package(&package.key()) else {
+                continue;
+            };
+            let is_same = known.sha256.is_some() && known.sha256 == package.sha256;
+            if is_same && known.progress > package.progress {
+                take_over(package, known);
+            }
+        }
+        // The attestation of the release as a whole is for these very packages.
+        if self.packages == old.packages {
+            self.release.clone_from(&old.release);
+        }
+    }
+
     /// How far packages of an older manifest can have come in this one's terms.
     fn furthest_from(&self, old: &Self) -> Option<Progress> {
         if old.mode != self.mode {

@@ -49,14 +49,18 @@ impl Matrices {
         let mut waves: BTreeMap<u8, Matrix> = BTreeMap::new();
         let needs = shards.all_needs(plan);
         for ((shard, needs), minutes) in shards.shards.iter().zip(needs).zip(minutes) {
-            waves.entry(shard.wave).or_default().include.push(MatrixJob {
-                shard: shard.shard,
-                runs_on: runner(shard.build_platform),
-                build_platform: shard.build_platform,
-                packages: shard.packages.len(),
-                minutes: *minutes,
-                from: needs.into_keys().collect(),
-            });
+            waves
+                .entry(shard.wave)
+                .or_default()
+                .include
+                .push(MatrixJob {
+                    shard: shard.shard,
+                    runs_on: runner(shard.build_platform),
+                    build_platform: shard.build_platform,
+                    packages: shard.packages.len(),
+                    minutes: *minutes,
+                    from: needs.into_keys().collect(),
+                });
         }
         Self(
             (1..=WAVES)

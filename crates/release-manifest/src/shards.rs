@@ -87,11 +87,7 @@ impl Shards {
     /// What the packages of a shard are built upon or tested with and other shards build, by the
     /// number of that shard.
     #[must_use]
-    pub fn needs(
-        &self,
-        plan: &Plan,
-        shard: &PlannedShard,
-    ) -> BTreeMap<u32, BTreeSet<PackageKey>> {
+    pub fn needs(&self, plan: &Plan, shard: &PlannedShard) -> BTreeMap<u32, BTreeSet<PackageKey>> {
         let place = self.shards.iter().position(|it| it.shard == shard.shard);
         place
             .map(|place| self.all_needs(plan).swap_remove(place))

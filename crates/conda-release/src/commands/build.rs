@@ -1,10 +1,13 @@
 //! `build`: plan and build, without any identity.
 
+mod shard;
+
 use std::path::PathBuf;
 
 use clap::Args;
 use release_manifest::{Mode, Progress};
 
+use self::shard::ShardBuild;
 use crate::{
     error::Error,
     exit::Status,
@@ -12,6 +15,7 @@ use crate::{
     pipeline::{self, PlanFlags},
     printer::Printer,
     run::{Run, show},
+    shards::DigestArgs,
     workspace::Workspace,
 };
 
@@ -21,15 +25,46 @@ use crate::{
 Examples:
   conda-release build                every recipe of the workspace
   conda-release build recipes/zlib   one recipe
-  conda-release build --test skip    without package tests")]
+  conda-release build --test skip    without package tests
+  conda-release build --plan shards/plan.json --shard 3 --from built/
+                                     what a plan for many machines gives job 3, upon what earlier jobs built")]
 pub struct BuildArgs {
-    /// Build the packages of this plan
-    #[arg(long, value_name = "FILE")]
-    plan: Option<PathBuf>,
-
     /// What to build
     #[command(flatten)]
     recipes: PlanFlags,
+
+    /// Build a shard of this plan, which brings its own mode, channel and recipes; `shards.json` is beside it
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "shard",
+        conflicts_with_all = ["execute", "recipes"],
+        help_heading = "Many machines"
+    )]
+    plan: Option<PathBuf>,
+
+    /// Which one
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        requires = "plan",
+        help_heading = "Many machines"
+    )]
+    shard: Option<u32>,
+
+    /// What shards of earlier waves handed over: folders with a manifest, or folders of such folders
+    #[arg(
+        long,
+        value_name = "DIR",
+        requires = "plan",
+        num_args = 1..,
+        help_heading = "Many machines"
+    )]
+    from: Vec<PathBuf>,
+
+    /// What other jobs said
+    #[command(flatten)]
+    digests: DigestArgs,
 
     /// What a live release may start from
     #[command(flatten)]
@@ -46,12 +81,16 @@ impl BuildArgs {
         workspace: &Workspace,
         printer: &Printer,
     ) -> Result<Status, Error> {
-        if self.plan.is_some() {
-            return Err(Error::NotAvailable {
-                what: "`--plan`".to_owned(),
-                target: "this version".to_owned(),
-                instead: "build what the recipes say, on one machine",
-            });
+        if let (Some(plan), Some(shard)) = (self.plan, self.shard) {
+            let build = ShardBuild {
+                plan,
+                shard,
+                from: self.from,
+                digests: self.digests,
+                flags: &self.recipes,
+                guard: &self.guard,
+            };
+            return build.run(workspace, printer).await;
         }
         let mut run = Run::begin(workspace, &self.recipes, &self.guard, printer).await?;
         match self.recipes.mode() {

@@ -4,6 +4,7 @@ pub mod build;
 pub mod doctor;
 pub mod inspect;
 pub mod later;
+pub mod merge;
 pub mod plan;
 pub mod policy;
 pub mod publish;

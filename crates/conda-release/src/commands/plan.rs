@@ -8,6 +8,7 @@ use crate::{
     pipeline::{self, PlanFlags},
     printer::Printer,
     run::Run,
+    shards::PlanningArgs,
     workspace::Workspace,
 };
 
@@ -17,19 +18,20 @@ use crate::{
 Examples:
   conda-release plan                       every recipe of the workspace
   conda-release plan recipes/zlib          one recipe
-  conda-release plan --output-format json  the plan as JSON, see `schema plan`")]
+  conda-release plan --output-format json  the plan as JSON, see `schema plan`
+  conda-release plan -x --shards 16        for real, cut for 16 jobs at the same time")]
 pub struct PlanArgs {
-    /// Write a matrix for this many CI jobs
-    #[arg(long, value_name = "N")]
-    shards: Option<u32>,
-
     /// What to plan
     #[command(flatten)]
     recipes: PlanFlags,
+
+    /// For how many machines
+    #[command(flatten)]
+    machines: PlanningArgs,
 }
 
 impl PlanArgs {
-    /// Plans, and changes nothing.
+    /// Plans, and changes nothing; for many machines, writes what they follow.
     ///
     /// # Errors
     /// What is wrong with configuration and recipes.
@@ -38,15 +40,18 @@ impl PlanArgs {
         workspace: &Workspace,
         printer: &Printer,
     ) -> Result<Status, Error> {
-        if self.shards.is_some() {
-            return Err(Error::NotAvailable {
-                what: "`--shards`".to_owned(),
-                target: "this version".to_owned(),
-                instead: "build on one machine",
-            });
-        }
+        let sharding = self.machines.sharding()?;
         let (planned, changes) = Run::plan(workspace, &self.recipes, printer).await?;
         let shown = pipeline::plan_table(&planned.plan, &changes)?;
+        if let Some(sharding) = sharding {
+            printer.note(&shown);
+            let folder = workspace.folder(self.recipes.mode()).shards();
+            let what = (&planned.plan, planned.left_out(&changes));
+            let last = planned.last();
+            let machines = &self.machines;
+            machines.write(sharding, what, last, &folder, workspace, printer)?;
+            return Ok(Status::Done);
+        }
         printer.result(&shown)?;
         printer.json(&planned.plan)?;
         Ok(Status::Done)

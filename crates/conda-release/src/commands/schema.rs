@@ -25,6 +25,8 @@ enum Name {
     Manifest,
     /// An entry of the journal
     Journal,
+    /// Which job builds what of a plan
+    Shards,
     /// CEP-27's predicate
     Predicate,
 }
@@ -39,6 +41,7 @@ impl SchemaArgs {
             Name::Plan => format!("{:#}", schema(SchemaName::Plan)),
             Name::Manifest => format!("{:#}", schema(SchemaName::Manifest)),
             Name::Journal => format!("{:#}", schema(SchemaName::Journal)),
+            Name::Shards => format!("{:#}", schema(SchemaName::Shards)),
         };
         let text = format!("{}\n", text.trim_end());
         printer.raw(text.as_bytes())?;

@@ -32,7 +32,21 @@ pub(crate) async fn build(
     worker: &Worker,
     printer: &Printer,
 ) -> Result<(), Error> {
-    let (build, test) = left_to_do(release);
+    build_some(release, planning, worker, |_| true, printer).await
+}
+
+/// Builds and tests what the release still needs of these packages. Others that they need are built already.
+///
+/// # Errors
+/// As [`build`].
+pub(crate) async fn build_some(
+    release: &mut Release,
+    planning: &Planning,
+    worker: &Worker,
+    which: impl Fn(&PackageKey) -> bool,
+    printer: &Printer,
+) -> Result<(), Error> {
+    let (build, test) = left_to_do(release, which);
     // The worker keeps the local channel: it also takes out what the plan no longer makes.
     if build.is_empty() && test.is_empty() && !holds_others(release)? {
         return Ok(());
@@ -67,12 +81,16 @@ pub(crate) async fn build(
 }
 
 /// The packages to build, and those that are built and not tested.
-fn left_to_do(release: &Release) -> (BTreeSet<PackageKey>, BTreeSet<PackageKey>) {
+fn left_to_do(
+    release: &Release,
+    which: impl Fn(&PackageKey) -> bool,
+) -> (BTreeSet<PackageKey>, BTreeSet<PackageKey>) {
     let at = |progress| {
         let packages = release.manifest().packages().iter();
         packages
             .filter(move |package| package.progress == progress && package.skipped.is_none())
             .map(|package| package.key())
+            .filter(&which)
             .collect()
     };
     (at(Progress::Planned), at(Progress::Built))

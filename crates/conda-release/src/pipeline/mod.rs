@@ -19,9 +19,9 @@ mod worker;
 
 pub use planning::{BuildFlags, PlanFlags};
 
-pub(crate) use building::build;
+pub(crate) use building::{build, build_some};
 pub(crate) use checking::{Known, check, check_unpublished, hash, served_from};
-pub(crate) use outcome::{outcome, reached, ready};
+pub(crate) use outcome::{outcome, outcome_of, reached, ready};
 pub(crate) use planning::{Change, Planning, count, plan_table};
 pub(crate) use publishing::{
     PublishOptions, failed, line, publish, publish_to, upload, upload_all,

@@ -41,8 +41,19 @@ pub(crate) fn reached(release: &Release, progress: Progress, keep_going: bool) -
 
 /// How a run that was to bring every package to `goal` ended.
 pub(crate) fn outcome(release: &Release, goal: Progress) -> Status {
+    outcome_of(release, goal, |_| true)
+}
+
+/// How a run that was to bring these packages to `goal` ended.
+pub(crate) fn outcome_of(
+    release: &Release,
+    goal: Progress,
+    which: impl Fn(&PackageKey) -> bool,
+) -> Status {
     let packages = release.manifest().packages();
-    let is_left = |package: &&Package| package.progress < goal && package.skipped.is_none();
+    let is_left = |package: &&Package| {
+        package.progress < goal && package.skipped.is_none() && which(&package.key())
+    };
     let failed = packages
         .iter()
         .filter(is_left)

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     num::NonZeroUsize,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Instant,
 };
 
@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum};
 use conda_recipes::{
     BuildNumber, BuildOptions, PackageFormat, PlanRequest, TestMode, worker::Worker,
 };
-use release_manifest::{Mode, PackageKey, Plan, Progress, RelativePath};
+use release_manifest::{Mode, PackageKey, Plan, Progress, RelativePath, Tool};
 
 use crate::{
     error::Error,
@@ -176,6 +176,84 @@ impl Planning {
             build_numbers: BTreeMap::new(),
             timestamp: 0,
             options: flags.build.over(&config.build),
+            cargo: conda_recipes::cargo_context(workspace.root(), &config.package, &recipes)?,
+            tool: tool(),
+            recipes,
+        };
+        Ok(Self { request, checkout })
+    }
+
+    /// What gives a plan again that another job made: its recipes, source, channel and time, and
+    /// the options of this command line.
+    ///
+    /// # Errors
+    /// The plan is of another version of this program, another commit, other options or another
+    /// channel than this job's; `cargo metadata` or the channel cannot be had.
+    pub(crate) async fn following(
+        workspace: &Workspace,
+        flags: &PlanFlags,
+        (plan, path): (&Plan, &Path),
+    ) -> Result<Self, Error> {
+        let config = workspace.config();
+        let checkout = workspace.checkout();
+        let options = flags.build.over(&config.build);
+        let version = |tool: &Tool| format!("{} {}", tool.name, tool.version);
+        let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".to_owned());
+        let channel = flags.to.as_ref().or(plan.channel.as_ref()).cloned();
+        let same = [
+            ("program", version(&plan.tool), version(&tool())),
+            (
+                "commit",
+                or_none(&plan.source.commit),
+                or_none(&checkout.source.commit),
+            ),
+            (
+                "options",
+                plan.configuration.to_string(),
+                options.digest().to_string(),
+            ),
+            ("channel", or_none(&plan.channel), or_none(&channel)),
+        ];
+        if let Some((what, found, expected)) = same.into_iter().find(|(_, a, b)| a != b) {
+            return Err(Error::OtherPlan {
+                path: path.to_owned(),
+                what,
+                found,
+                expected,
+            });
+        }
+        let published_at = match plan.mode {
+            Mode::Rehearsal => None,
+            Mode::Live => {
+                let target = Target::find(workspace, channel.as_deref())?;
+                target.published_at().await?
+            }
+        };
+        let planned = plan.packages.iter().map(|package| &package.recipe);
+        let skipped = plan.skipped.iter().map(|skipped| &skipped.recipe);
+        let recipes: BTreeSet<PathBuf> = planned
+            .chain(skipped)
+            .map(|recipe| recipe.under(workspace.root()))
+            .collect();
+        let recipes = Vec::from_iter(recipes);
+        let request = PlanRequest {
+            root: workspace.root().to_owned(),
+            output: workspace.folder(plan.mode).path().to_owned(),
+            mode: plan.mode,
+            // What differs from the commit shows in fingerprints, where it is part of a package.
+            source: plan.source.clone(),
+            target_channel: plan.target_channel.clone(),
+            published_at,
+            channel: plan.channel.clone(),
+            build_numbers: match options.build_number {
+                // What was counted on from the channel then stands in the plan.
+                Some(BuildNumber::Above(_) | BuildNumber::Next) if plan.mode == Mode::Live => {
+                    conda_recipes::build_numbers(plan)
+                }
+                _ => BTreeMap::new(),
+            },
+            timestamp: plan.timestamp,
+            options,
             cargo: conda_recipes::cargo_context(workspace.root(), &config.package, &recipes)?,
             tool: tool(),
             recipes,

@@ -39,7 +39,9 @@ pub(super) fn units(
     let mut needs = vec![BTreeSet::new(); plan.packages.len()];
     for &place in places.values() {
         let edges = plan.packages[place].edges();
-        let needed = edges.filter_map(|edge| places.get(edge)).map(|&at| tied[at]);
+        let needed = edges
+            .filter_map(|edge| places.get(edge))
+            .map(|&at| tied[at]);
         needs[tied[place]].extend(needed);
     }
     let mut inside: BTreeMap<usize, Vec<usize>> = BTreeMap::new();

@@ -188,22 +188,24 @@ fn work_is_spread_by_what_it_took_before() {
         history.apply(&entry).unwrap();
     }
     let cut = |plan: &Plan, history: Option<&Manifest>| {
-        let cut = Shards::cut(
-            plan,
-            BTreeMap::new(),
-            Sharding::Cost(2),
-            history,
-            |it| it.to_string(),
-        );
+        let cut = Shards::cut(plan, BTreeMap::new(), Sharding::Cost(2), history, |it| {
+            it.to_string()
+        });
         shown(&cut.unwrap().0)
     };
     // The fifth is expected to take five minutes, as the others did on average.
-    assert_eq!(cut(&plan, Some(&history)), owned(&[(1, "1 4"), (1, "2 3 5")]));
+    assert_eq!(
+        cut(&plan, Some(&history)),
+        owned(&[(1, "1 4"), (1, "2 3 5")])
+    );
     assert_eq!(cut(&plan, None), owned(&[(1, "1 3 5"), (1, "2 4")]));
     // A new version is known by its name.
     let mut newer = plan;
     newer.packages[0].file = "p0001-2-0.conda".parse().unwrap();
-    assert_eq!(cut(&newer, Some(&history)), owned(&[(1, "1 4"), (1, "2 3 5")]));
+    assert_eq!(
+        cut(&newer, Some(&history)),
+        owned(&[(1, "1 4"), (1, "2 3 5")])
+    );
 }
 
 #[test]
@@ -211,14 +213,13 @@ fn what_is_left_out_is_in_no_shard_and_nobody_waits_for_it() {
     let plan = samples::plan();
     let reason = "the channel has a package of this name".to_owned();
     let left_out = BTreeMap::from([(key(LIBRARY), Skipped { reason })]);
-    let (shards, _) =
-        Shards::cut(&plan, left_out, Sharding::Cost(1), None, |it| it.to_string()).unwrap();
+    let (shards, _) = Shards::cut(&plan, left_out, Sharding::Cost(1), None, |it| {
+        it.to_string()
+    })
+    .unwrap();
     assert_eq!(shards.shards[0].packages.len(), plan.packages.len() - 1);
     assert!(!shards.shards[0].packages.contains(&key(LIBRARY)));
-    assert_eq!(
-        Shards::from_json(&shards.to_json(), &plan).unwrap(),
-        shards
-    );
+    assert_eq!(Shards::from_json(&shards.to_json(), &plan).unwrap(), shards);
 }
 
 #[test]
@@ -290,7 +291,9 @@ fn shards_that_are_not_the_plans() {
     refused("another platform", &|it| {
         it["shards"][0]["build_platform"] = json!("osx-64")
     });
-    refused("a number too high", &|it| it["shards"][1]["shard"] = json!(7));
+    refused("a number too high", &|it| {
+        it["shards"][1]["shard"] = json!(7)
+    });
     refused("a wave too many", &|it| {
         it["shards"].as_array_mut().unwrap().last_mut().unwrap()["wave"] = json!(5)
     });
@@ -306,7 +309,10 @@ fn shards_that_are_not_the_plans() {
     refused("another version", &|it| it["schema_version"] = json!(2));
     insta::assert_debug_snapshot!(table);
     assert!(
-        shards.shards.iter().any(|it| it.packages.contains(&key(PROGRAM))),
+        shards
+            .shards
+            .iter()
+            .any(|it| it.packages.contains(&key(PROGRAM))),
         "nothing of the table is there by accident"
     );
 }
