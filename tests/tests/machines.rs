@@ -329,7 +329,7 @@ fn a_failed_build_is_one_failure_in_the_jobs_after_it_too() {
     machines
         .merge(&[])
         .ends(9)
-        .says(&format!("shard {b}: 1 package were not built"));
+        .says(&format!("shard {b} left 1 package unbuilt or untested"));
     assert_eq!(
         workspace.manifest().packages()[0].progress,
         Progress::Tested
@@ -703,6 +703,40 @@ fn shards_that_are_not_taken() {
         .ends(3)
         .says("is another plan: its digest is");
     machines.merge(&[]).ends(3).says("it was not its to build");
+}
+
+/// The commands that a reader of `docs/many-machines.md` tries first do what it says.
+#[cfg(unix)]
+#[test]
+fn the_documented_way_works() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/many-machines.md");
+    let page = fs::read_to_string(page).unwrap();
+    let mut sections = page.split("\n## ");
+    let section = sections.find(|it| it.starts_with("Try it")).unwrap();
+    let commands = section.lines().filter_map(|line| line.strip_prefix("$ "));
+    let script: String = commands.map(|line| format!("{line} || exit\n")).collect();
+    assert_eq!(script.lines().count(), 7);
+    let workspace = Workspace::new();
+    workspace.package_with("a", "");
+    workspace.package_with("b", "");
+    workspace.commit();
+    let program = workspace.command([""; 0]);
+    let folder = Path::new(program.get_program())
+        .parent()
+        .unwrap()
+        .to_owned();
+    let path = std::env::var_os("PATH").unwrap();
+    let path = std::iter::once(folder).chain(std::env::split_paths(&path));
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &script]).current_dir(workspace.root());
+    let set = program.get_envs();
+    shell.env_clear();
+    shell.envs(set.filter_map(|(name, value)| Some((name, value?))));
+    shell.env("PATH", std::env::join_paths(path).unwrap());
+    workspace.run_command(shell).ends(0);
+    let manifest = workspace.manifest();
+    let mut packages = manifest.packages().iter();
+    assert!(packages.all(|package| package.progress == Progress::Published));
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -105,7 +105,7 @@ impl MergeArgs {
                 printer.failure(
                     "Unfinished",
                     &format!(
-                        "shard {number}: {} were not built and tested; its job says why. Run it again, and merge again",
+                        "shard {number} left {} unbuilt or untested: its job says why. Run it again, and merge again",
                         pipeline::count(left, "package")
                     ),
                 );

@@ -75,8 +75,11 @@ fn manifests(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
         let failed = || Error::output("read", path);
         let mut inner = Vec::new();
         for entry in fs::read_dir(path).map_err(failed())? {
-            let manifest = entry.map_err(failed())?.path().join(MANIFEST);
-            if is_there(&manifest) {
+            let entry = entry.map_err(failed())?;
+            let manifest = entry.path().join(MANIFEST);
+            // A link to a folder is none that a job handed over.
+            let is_folder = entry.file_type().map_err(failed())?.is_dir();
+            if is_folder && is_there(&manifest) {
                 inner.push(manifest);
             }
         }

@@ -202,14 +202,10 @@ fn runners(plan: &Plan, workspace: &Workspace) -> Result<BTreeMap<Subdir, String
             platform.target
         )));
     }
-    let builds =
-        |platform: &Platform, wanted: Subdir| match platform.build.or(options.build_platform) {
-            Some(build) => build == wanted,
-            None => plan
-                .packages
-                .iter()
-                .any(|it| it.subdir == platform.target && it.build_platform == wanted),
-        };
+    let builds = |platform: &Platform, wanted: Subdir| {
+        let build = platform.build.or(options.build_platform);
+        build.is_none_or(|build| build == wanted)
+    };
     let configured = |wanted: Subdir| {
         let platforms = options.platforms.iter().filter(|it| builds(it, wanted));
         platforms.filter_map(|it| it.runner.clone()).next()

@@ -14,8 +14,8 @@ pub(super) struct Unit {
     pub(super) platform: Subdir,
     /// In milliseconds.
     pub(super) cost: u64,
-    /// The units that it needs, all of which come before it.
-    pub(super) needs: BTreeSet<usize>,
+    /// The units that it needs, all of which come before it; sorted.
+    pub(super) needs: Vec<usize>,
 }
 
 /// The units of a plan, each after all that it needs.
@@ -83,7 +83,7 @@ pub(super) fn units(
         Ok(Unit {
             platform: first.build_platform,
             cost: packages.iter().map(|&at| costs.of(at)).sum(),
-            needs: needed,
+            needs: Vec::from_iter(needed),
             packages,
         })
     };

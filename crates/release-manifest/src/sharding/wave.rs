@@ -7,8 +7,8 @@ use crate::{Error, Plan, WAVES};
 
 /// What a further wave costs, in milliseconds: machines start, and fetch what was built.
 const ANOTHER_WAVE: u64 = 60_000;
-/// How many places to cut at are tried, spread evenly over the work.
-const CUTS: usize = 7;
+/// About how many places to cut at are tried of either kind, spread evenly over the work.
+const CUTS: usize = 4;
 
 /// The wave of each unit, from 0, without gaps: never before one that it needs, and after it where
 /// that is built on another platform.
@@ -30,11 +30,10 @@ pub(super) fn waves(plan: &Plan, units: &[Unit], sharding: Sharding) -> Result<V
             if whole.largest <= fair {
                 continue;
             }
-            let cuts = places_to_cut(units, &component, &bounds.begins);
-            let best = choices(&cuts)
+            let best = choices(&bounds.places(units, &component))
                 .into_iter()
-                .map(|cuts| {
-                    let cut = bounds.cut(units, &component, &waves, &cuts);
+                .map(|places| {
+                    let cut = bounds.cut(units, &component, &waves, &places);
                     Cut::new(units, &component, cut, jobs, another)
                 })
                 .chain([whole])
@@ -49,24 +48,33 @@ pub(super) fn waves(plan: &Plan, units: &[Unit], sharding: Sharding) -> Result<V
     Ok(waves.iter().map(|wave| renumbered[wave]).collect())
 }
 
-/// Between which waves a unit can be, and how long the way to it is.
+/// Between which waves a unit can be, and when it could begin.
 struct Bounds {
     earliest: Vec<u8>,
     latest: Vec<u8>,
-    /// When it could begin if there were machines without end, in milliseconds.
-    begins: Vec<u64>,
+    /// When it could begin if there were machines without end, as soon and as late as possible, in
+    /// milliseconds. Both are later than for anything that it needs.
+    begins: [Vec<u64>; 2],
+}
+
+/// Where a component is cut: what begins at this moment or later, as soon or as late as possible,
+/// is a wave later.
+#[derive(Clone, Copy)]
+struct Place {
+    clock: usize,
+    moment: u64,
 }
 
 impl Bounds {
     fn new(plan: &Plan, units: &[Unit]) -> Result<Self, Error> {
         let last = WAVES - 1;
         let mut earliest: Vec<u8> = vec![0; units.len()];
-        let mut begins: Vec<u64> = vec![0; units.len()];
+        let mut soonest: Vec<u64> = vec![0; units.len()];
         for (at, unit) in units.iter().enumerate() {
             for &needed in &unit.needs {
                 let wave = earliest[needed] + crossing(unit, &units[needed]);
                 earliest[at] = earliest[at].max(wave);
-                begins[at] = begins[at].max(begins[needed].saturating_add(units[needed].cost));
+                soonest[at] = soonest[at].max(soonest[needed].saturating_add(units[needed].cost));
             }
             if earliest[at] > last {
                 return Err(Error::ShardWaves {
@@ -76,25 +84,57 @@ impl Bounds {
             }
         }
         let mut latest = vec![last; units.len()];
+        // How long it takes from the beginning of a unit until all that needs it is built.
+        let mut left: Vec<u64> = vec![0; units.len()];
         for (at, unit) in units.iter().enumerate().rev() {
+            left[at] = left[at].saturating_add(unit.cost);
             for &needed in &unit.needs {
                 let wave = latest[at] - crossing(unit, &units[needed]);
                 latest[needed] = latest[needed].min(wave);
+                left[needed] = left[needed].max(left[at]);
             }
         }
+        let whole = left.iter().copied().max().unwrap_or(0);
+        let latest_begin = left.iter().map(|left| whole - left).collect();
         Ok(Self {
             earliest,
             latest,
-            begins,
+            begins: [soonest, latest_begin],
         })
     }
 
-    /// `waves`, with this component cut: what begins at or after a cut is in a later wave, as far
-    /// as the platforms allow.
-    fn cut(&self, units: &[Unit], component: &[usize], waves: &[u8], cuts: &[u64]) -> Vec<u8> {
+    /// Places to cut a component at, about as much work between them.
+    fn places(&self, units: &[Unit], component: &[usize]) -> Vec<Place> {
+        let mut places = Vec::new();
+        for (clock, begins) in self.begins.iter().enumerate() {
+            let mut work: BTreeMap<u64, u64> = BTreeMap::new();
+            for &at in component {
+                *work.entry(begins[at]).or_default() += units[at].cost;
+            }
+            let share = work.values().sum::<u64>() / (CUTS as u64 + 1);
+            let last = work.keys().next_back().copied();
+            let mut before = 0;
+            let mut cuts = 0;
+            for (moment, cost) in work {
+                // The first and the last that there is, whatever lies between: what needs nothing, and
+                // what nothing needs, is in pieces then.
+                let is_edge = before > 0 && cuts == 0 || Some(moment) == last;
+                if before > 0 && (is_edge || before >= share * (cuts + 1)) {
+                    places.push(Place { clock, moment });
+                    cuts += 1;
+                }
+                before += cost;
+            }
+        }
+        places
+    }
+
+    /// `waves`, with this component cut, as far as the platforms allow.
+    fn cut(&self, units: &[Unit], component: &[usize], waves: &[u8], places: &[Place]) -> Vec<u8> {
         let mut waves = waves.to_vec();
         for &at in component {
-            let wanted = cuts.iter().filter(|&&cut| self.begins[at] >= cut).count();
+            let is_later = |place: &&Place| self.begins[place.clock][at] >= place.moment;
+            let wanted = places.iter().filter(is_later).count();
             let needed = units[at].needs.iter();
             let after = needed
                 .map(|&needed| waves[needed] + crossing(&units[at], &units[needed]))
@@ -127,35 +167,14 @@ fn components(units: &[Unit]) -> Vec<Vec<usize>> {
     components.into_values().collect()
 }
 
-/// Where a component could be cut: moments at which a unit begins, about as much work between them.
-fn places_to_cut(units: &[Unit], component: &[usize], begins: &[u64]) -> Vec<u64> {
-    let mut work: BTreeMap<u64, u64> = BTreeMap::new();
-    for &at in component {
-        *work.entry(begins[at]).or_default() += units[at].cost;
-    }
-    let share = work.values().sum::<u64>() / (CUTS as u64 + 1);
-    let mut cuts = Vec::new();
-    let mut since = 0;
-    let mut first = true;
-    for (moment, cost) in work {
-        if !first && (since >= share || cuts.is_empty()) && cuts.len() < CUTS {
-            cuts.push(moment);
-            since = 0;
-        }
-        first = false;
-        since += cost;
-    }
-    cuts
-}
-
 /// Every choice of one cut or more, as many as there are waves for.
-fn choices(cuts: &[u64]) -> Vec<Vec<u64>> {
-    let mut choices: Vec<Vec<u64>> = vec![Vec::new()];
-    for &cut in cuts {
-        let more: Vec<Vec<u64>> = choices
+fn choices(places: &[Place]) -> Vec<Vec<Place>> {
+    let mut choices: Vec<Vec<Place>> = vec![Vec::new()];
+    for &place in places {
+        let more: Vec<Vec<Place>> = choices
             .iter()
             .filter(|chosen| chosen.len() + 1 < usize::from(WAVES))
-            .map(|chosen| [chosen.as_slice(), &[cut]].concat())
+            .map(|chosen| [chosen.as_slice(), &[place]].concat())
             .collect();
         choices.extend(more);
     }
@@ -184,15 +203,20 @@ impl Cut {
                 }
             }
         }
-        let mut pieces: BTreeMap<(u8, usize), u64> = BTreeMap::new();
+        let mut pieces = vec![0; units.len()];
         for &at in component {
-            *pieces.entry((waves[at], groups.of(at))).or_default() += units[at].cost;
+            pieces[groups.of(at)] += units[at].cost;
         }
         let mut of_wave: BTreeMap<u8, (u64, u64)> = BTreeMap::new();
-        for (&(wave, _), &cost) in &pieces {
-            let (largest, sum) = of_wave.entry(wave).or_default();
-            *largest = cost.max(*largest);
-            *sum += cost;
+        let mut count = 0;
+        for &at in component {
+            // The first unit of a piece stands for it. None costs nothing.
+            if pieces[at] > 0 {
+                let (largest, sum) = of_wave.entry(waves[at]).or_default();
+                *largest = pieces[at].max(*largest);
+                *sum += pieces[at];
+                count += 1;
+            }
         }
         let busy: u64 = of_wave
             .values()
@@ -201,7 +225,7 @@ impl Cut {
         Self {
             takes: busy + another * (of_wave.len() as u64 - 1),
             largest: of_wave.values().map(|it| it.0).max().unwrap_or(0),
-            pieces: pieces.len(),
+            pieces: count,
             waves_used: of_wave.len(),
             waves,
         }
