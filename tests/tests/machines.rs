@@ -476,7 +476,6 @@ fn shards_that_are_not_taken() {
     copy(&machines.built, &kept);
     let a = shard_of(&machines, "a");
     let b = shard_of(&machines, "b");
-    let manifest = format!("shard-{a}/release-manifest.json");
     let package_of = |shard: u32| {
         let folder = machines.folder(shard).join("packages/noarch");
         fs::read_dir(folder)
@@ -592,6 +591,16 @@ fn shards_that_are_not_taken() {
             "bytes with sha256",
         ),
         (
+            "other bytes of the same length",
+            Box::new(|| {
+                let package = package_of(a);
+                let mut bytes = fs::read(&package).unwrap();
+                bytes[100] ^= 1;
+                fs::write(package, bytes).unwrap();
+            }),
+            "bytes with sha256",
+        ),
+        (
             "a longer package",
             Box::new(|| {
                 let package = package_of(a);
@@ -662,21 +671,19 @@ fn shards_that_are_not_taken() {
             "expected a regular file",
         ),
     ];
+    let mut taken = Vec::new();
     for (name, change, says) in table {
         change();
         let refused = machines.merge(&[]);
-        assert_eq!(refused.status, Some(3), "{name}: {refused}");
-        assert!(refused.mentions(says), "{name}: {refused}");
         let is_named = refused.mentions(&format!("shard-{a}")) || refused.mentions("again");
-        assert!(is_named, "{name}: {refused}");
-        assert!(!workspace.rehearsal(&*manifest).exists());
-        assert!(
-            !workspace.rehearsal("release-manifest.json").exists(),
-            "{name}"
-        );
+        let is_left_alone = !workspace.rehearsal("release-manifest.json").exists();
+        if refused.status != Some(3) || !refused.mentions(says) || !is_named || !is_left_alone {
+            taken.push(format!("{name}: {refused}"));
+        }
         fs::remove_dir_all(&machines.built).unwrap();
         copy(&kept, &machines.built);
     }
+    assert!(taken.is_empty(), "{}", taken.join("\n"));
     for options in [
         ["--plan-digest", &other],
         ["--shards-digest", &other],
