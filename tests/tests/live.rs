@@ -165,11 +165,8 @@ fn build_numbers_count_on_from_what_the_channel_has() {
     assert!(!continued.mentions("Built"), "{}", continued.stderr);
     assert_eq!(numbers(&second), ["left 5", "one 3", "right 5"]);
     // The pin follows the number.
-    let left = second.packages_in(format!("{LIVE}/packages")).into_iter();
-    let left = left
-        .filter(|name| name.starts_with("left-"))
-        .last()
-        .unwrap();
+    let mut left = second.packages_in(format!("{LIVE}/packages")).into_iter();
+    let left = left.rfind(|name| name.starts_with("left-")).unwrap();
     let build = left.trim_end_matches(".conda").rsplit('-').next().unwrap();
     let index = fs::read_to_string(channel.join("noarch/repodata.json")).unwrap();
     assert!(index.contains(&format!("left ==1.0 {build}")), "{index}");
