@@ -127,21 +127,16 @@ fn random_recipes(count: u64) -> Workspace {
             true => String::new(),
             false => format!("requirements:\n  host:\n{0}  run:\n{0}", list(&needs)),
         };
-        workspace.package_with(&format!("p{number}"), &requirements);
+        add(&workspace, &format!("p{number}"), &requirements);
     }
     workspace.commit();
     workspace
 }
 
-trait PackageWith {
-    fn package_with(&self, name: &str, rest: &str);
-}
-
-impl PackageWith for Workspace {
-    fn package_with(&self, name: &str, rest: &str) {
-        let line = format!("echo {name} > $PREFIX/{name}.txt");
-        self.script(name, &[&line], rest);
-    }
+/// Adds a recipe that needs no tool but a shell, whose other sections are `rest`.
+fn add(workspace: &Workspace, name: &str, rest: &str) {
+    let line = format!("echo {name} > $PREFIX/{name}.txt");
+    workspace.script(name, &[&line], rest);
 }
 
 /// What one machine and many agree in: all but times.
@@ -186,9 +181,9 @@ fn one_machine_and_many_make_the_same_of_sixty_recipes() {
 /// `a` and `b` for themselves, `c` upon `b`: with `--shard-by recipe` three shards in two waves.
 fn three() -> Workspace {
     let workspace = Workspace::new();
-    workspace.package_with("a", "");
-    workspace.package_with("b", "");
-    workspace.package_with("c", "requirements:\n  host:\n    - b\n");
+    add(&workspace, "a", "");
+    add(&workspace, "b", "");
+    add(&workspace, "c", "requirements:\n  host:\n    - b\n");
     workspace.commit();
     workspace
 }
@@ -429,7 +424,7 @@ fn a_shard_follows_its_plan_and_no_other() {
     machines.build(1, &["--plan-digest", &digest]).ends(0);
 
     // The recipes are others than those that were planned.
-    workspace.package_with("b", "tests:\n  - script:\n      - echo hello\n");
+    add(&workspace, "b", "tests:\n  - script:\n      - echo hello\n");
     machines.build(1, &[]).ends(3).says("plan");
     workspace.commit();
     machines.build(1, &[]).ends(3).says("its commit is");
@@ -710,40 +705,6 @@ fn shards_that_are_not_taken() {
         .ends(3)
         .says("is another plan: its digest is");
     machines.merge(&[]).ends(3).says("it was not its to build");
-}
-
-/// The commands that a reader of `docs/many-machines.md` tries first do what it says.
-#[cfg(unix)]
-#[test]
-fn the_documented_way_works() {
-    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/many-machines.md");
-    let page = fs::read_to_string(page).unwrap();
-    let mut sections = page.split("\n## ");
-    let section = sections.find(|it| it.starts_with("Try it")).unwrap();
-    let commands = section.lines().filter_map(|line| line.strip_prefix("$ "));
-    let script: String = commands.map(|line| format!("{line} || exit\n")).collect();
-    assert_eq!(script.lines().count(), 7);
-    let workspace = Workspace::new();
-    workspace.package_with("a", "");
-    workspace.package_with("b", "");
-    workspace.commit();
-    let program = workspace.command([""; 0]);
-    let folder = Path::new(program.get_program())
-        .parent()
-        .unwrap()
-        .to_owned();
-    let path = std::env::var_os("PATH").unwrap();
-    let path = std::iter::once(folder).chain(std::env::split_paths(&path));
-    let mut shell = std::process::Command::new("sh");
-    shell.args(["-c", &script]).current_dir(workspace.root());
-    let set = program.get_envs();
-    shell.env_clear();
-    shell.envs(set.filter_map(|(name, value)| Some((name, value?))));
-    shell.env("PATH", std::env::join_paths(path).unwrap());
-    workspace.run_command(shell).ends(0);
-    let manifest = workspace.manifest();
-    let mut packages = manifest.packages().iter();
-    assert!(packages.all(|package| package.progress == Progress::Published));
 }
 
 fn copy(from: &Path, to: &Path) {
