@@ -13,6 +13,7 @@ mod redact;
 mod server;
 mod sigstore;
 mod state;
+mod tree;
 mod workspace;
 
 pub use gate::Gate;
@@ -22,4 +23,5 @@ pub use redact::redact;
 pub use server::{Answer, Seen, Server};
 pub use sigstore::{COMMIT, IDENTITY, Sigstore};
 pub use state::Footprint;
+pub use tree::write_tree;
 pub use workspace::{REHEARSAL, Workspace, repodata};

@@ -659,7 +659,7 @@ mod usage {
             (&["publish", "x.conda"], "--to"),
             (
                 &["schema", "sql"],
-                "[possible values: config, plan, manifest, journal, predicate]",
+                "[possible values: config, plan, decisions, manifest, journal, predicate]",
             ),
             (&[], "Usage: conda-release"),
         ] {

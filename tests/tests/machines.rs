@@ -268,7 +268,7 @@ fn the_runner_is_the_configured_one() {
         .run(["plan", "--output-format", "json"])
         .ends(0)
         .json();
-    let platform = platform["packages"][0]["build_platform"]
+    let platform = platform["plan"]["packages"][0]["build_platform"]
         .as_str()
         .unwrap()
         .to_owned();

@@ -140,17 +140,19 @@ fn a_plan_shows_packages_in_the_order_of_building_and_builds_nothing() {
 }
 
 #[test]
-fn a_plan_as_json_is_one_by_its_schema() {
+fn a_plan_as_json_is_by_its_schema_and_has_the_plan() {
     let workspace = Workspace::with_two_packages();
     let output = workspace.run(["plan", "--output-format", "json"]).ends(0);
-    let schema = workspace.run(["schema", "plan"]).ends(0).stdout;
+    let schema = workspace.run(["schema", "decisions"]).ends(0).stdout;
     let schema = jsonschema::validator_for(&serde_json::from_str(&schema).unwrap()).unwrap();
     let errors: Vec<String> = schema
         .iter_errors(&output.json())
         .map(|error| error.to_string())
         .collect();
     assert!(errors.is_empty(), "{errors:#?}");
-    Plan::from_json(output.stdout.as_bytes()).unwrap();
+    let plan = serde_json::to_vec(&output.json()["plan"]).unwrap();
+    let digest = Plan::from_json(&plan).unwrap().digest().to_string();
+    assert_eq!(output.json()["plan_digest"], digest);
 }
 
 #[test]
@@ -168,11 +170,16 @@ fn a_plan_tells_new_changed_and_unchanged_packages_apart() {
     let output = workspace.run(["plan"]).ends(0);
     let state = |package: &str| {
         let row = output.stdout.lines().find(|line| line.contains(package));
-        row.and_then(|row| row.split_whitespace().last())
+        row.and_then(|row| row.split("recipe.yaml").last())
             .unwrap_or_default()
+            .trim()
     };
     let states = ["noarch/first", "noarch/second", "noarch/third"].map(state);
-    assert_eq!(states, ["unchanged", "changed", "new"], "{output}");
+    assert_eq!(
+        states,
+        ["unchanged", "build: changed", "build: new"],
+        "{output}"
+    );
 }
 
 #[test]
@@ -196,7 +203,7 @@ fn globs_on_the_command_line_are_seen_from_the_current_folder() {
         let mut command = workspace.command(["plan", glob, "--output-format", "json"]);
         command.current_dir(workspace.path(folder));
         let plan = workspace.run_command(command).ends(0).json();
-        plan["packages"].as_array().unwrap().len()
+        plan["plan"]["packages"].as_array().unwrap().len()
     };
     assert_eq!(planned("", "recipes/*"), 2);
     assert_eq!(planned("", "./recipes/f*"), 1);

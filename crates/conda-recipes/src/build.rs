@@ -25,7 +25,7 @@ use crate::{
     local_channel::LocalChannel,
     log::{Begin, OutputLog},
     network,
-    plan::{self, Rendered},
+    plan::{self, Planned, Rendered},
     schedule::{Node, Schedule, Step},
     test_phase,
 };
@@ -39,9 +39,12 @@ pub struct BuildRequest {
     pub expected: Digest,
     /// The packages to build, and then to test.
     pub build: BTreeSet<PackageKey>,
-    /// The packages that are built and good, and still to test. Every other package of the plan is good and in
-    /// `packages/<subdir>/` already.
+    /// The packages that are built and good, and still to test.
     pub test: BTreeSet<PackageKey>,
+    /// The packages that are left out: what lies in `packages/<subdir>/` under their names is none of this plan. Every other
+    /// package of the plan is good and there already.
+    #[serde(default)]
+    pub absent: BTreeSet<PackageKey>,
 }
 
 /// Builds and tests. What goes wrong with a package is an event: packages that don't need it go on.
@@ -54,7 +57,7 @@ pub async fn build(request: &BuildRequest, reporter: &dyn Reporter) -> Result<()
     reporter.report(BuildEvent::Planning {
         message: "rendering the recipes".to_owned(),
     });
-    let (plan, rendered) = plan::render(&request.plan)?;
+    let (Planned { plan, .. }, rendered) = plan::render(&request.plan)?;
     let found = plan.digest();
     if found != request.expected {
         return Err(Error::PlanChanged {
@@ -82,7 +85,13 @@ pub async fn build(request: &BuildRequest, reporter: &dyn Reporter) -> Result<()
         source,
     };
     channel
-        .retain(&known.difference(&request.build).cloned().collect())
+        .retain(
+            &known
+                .into_iter()
+                .filter(|package| !request.build.contains(package))
+                .filter(|package| !request.absent.contains(package))
+                .collect(),
+        )
         .map_err(broken)?;
     let Some(any) = rendered
         .first()

@@ -137,19 +137,21 @@ impl From<&cargo_metadata::Package> for Member {
 }
 
 impl CargoContext {
-    /// What `${{ cargo }}` is in a recipe: the member it packages, and every member under `packages`. Nothing outside of a
-    /// workspace, so that the recipe's use of it is an error that names it.
-    pub(crate) fn variable(&self, recipe: &Path) -> Option<serde_json::Value> {
+    /// What `${{ cargo }}` is in a recipe: the member it packages, and, where they are read, every member under `packages`.
+    /// Nothing outside of a workspace, so that the recipe's use of it is an error that names it.
+    pub(crate) fn variable(&self, recipe: &Path, with_all: bool) -> Option<serde_json::Value> {
         if self.members.is_empty() {
             return None;
         }
         let mut cargo = self.own_fields(recipe).unwrap_or_default();
-        let packages = self
-            .members
-            .iter()
-            .map(|(name, member)| (name.clone(), member.fields(name).into()))
-            .collect::<serde_json::Map<_, _>>();
-        cargo.insert("packages".to_owned(), packages.into());
+        if with_all {
+            let packages = self
+                .members
+                .iter()
+                .map(|(name, member)| (name.clone(), member.fields(name).into()))
+                .collect::<serde_json::Map<_, _>>();
+            cargo.insert("packages".to_owned(), packages.into());
+        }
         Some(cargo.into())
     }
 

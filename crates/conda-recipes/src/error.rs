@@ -69,6 +69,18 @@ pub enum Error {
     /// A recipe or variant file that does not parse or render.
     #[error(transparent)]
     Invalid(Box<Invalid>),
+    /// Several recipes that cannot be planned.
+    #[error("{} recipes cannot be planned", failures.len())]
+    Recipes {
+        /// What is wrong with each of them.
+        failures: Vec<Failure>,
+    },
+    /// The threads that render recipes could not be started.
+    #[error("cannot start threads to render recipes")]
+    Threads {
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// Outputs that make no plan: they need each other before they can be built, or differ in case alone.
     #[error(transparent)]
     Graph(#[from] release_manifest::Error),
@@ -223,6 +235,9 @@ pub struct Failure {
     pub help: Option<String>,
     /// The place in a file that it is about.
     pub excerpt: Option<Excerpt>,
+    /// What it sums up, where it is several failures together.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub related: Vec<Failure>,
 }
 
 /// A place in a text file.
@@ -280,6 +295,17 @@ fn token(text: &str) -> usize {
 }
 
 impl Error {
+    /// Whether it is about one recipe, so that others can be planned without it.
+    pub(crate) fn is_of_recipe(&self) -> bool {
+        matches!(
+            self,
+            Self::Invalid(_)
+                | Self::Read { .. }
+                | Self::OutsideRoot { .. }
+                | Self::RecipeCycle { .. }
+        )
+    }
+
     /// Stable `snake_case` name of what went wrong.
     pub fn code(&self) -> &'static str {
         match self {
@@ -290,6 +316,8 @@ impl Error {
             Self::CargoMetadata { .. } => "cargo_metadata",
             Self::UnknownMember { .. } => "unknown_member",
             Self::Invalid(_) => "invalid_recipe",
+            Self::Recipes { .. } => "invalid_recipes",
+            Self::Threads { .. } => "threads",
             Self::Graph(release_manifest::Error::Cycle { .. }) | Self::RecipeCycle { .. } => {
                 "dependency_cycle"
             }
@@ -341,6 +369,10 @@ impl From<&Error> for Failure {
             causes,
             help: error.help(),
             excerpt,
+            related: match error {
+                Error::Recipes { failures } => failures.clone(),
+                _ => Vec::new(),
+            },
         }
     }
 }

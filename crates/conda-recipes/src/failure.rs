@@ -14,6 +14,7 @@ pub(crate) fn plain(code: &str, message: impl Into<String>) -> Failure {
         causes: Vec::new(),
         help: None,
         excerpt: None,
+        related: Vec::new(),
     }
 }
 

@@ -5,6 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use petgraph::{
+    algo::kosaraju_scc,
+    graph::{DiGraph, NodeIndex},
+};
 use rattler_build_jinja::Variable;
 use rattler_build_recipe::{
     Stage1Recipe,
@@ -22,6 +26,27 @@ pub(crate) fn hard_names(recipe: &Stage1Recipe) -> impl Iterator<Item = &Package
     installed
         .chain(pinned(requirements))
         .filter_map(Dependency::name)
+}
+
+/// The names of everything that an output needs, to be built, tested or installed.
+pub(crate) fn all_names(recipe: &Stage1Recipe) -> BTreeSet<String> {
+    let staging = recipe.staging_caches.iter();
+    let all = std::iter::once(recipe.requirements())
+        .chain(staging.map(|staging| &staging.requirements))
+        .flat_map(|requirements| {
+            let installed = requirements.build.iter().chain(&requirements.host);
+            installed
+                .chain(&requirements.run)
+                .chain(pinned(requirements))
+        });
+    let tests = recipe.tests().iter().filter_map(|test| match test {
+        TestType::Commands(test) => Some(&test.requirements),
+        _ => None,
+    });
+    all.chain(tests.flat_map(|needed| needed.run.iter().chain(&needed.build)))
+        .filter_map(Dependency::name)
+        .map(|name| name.as_normalized().to_owned())
+        .collect()
 }
 
 /// Edges to other outputs, by their index.
@@ -45,11 +70,14 @@ pub(crate) fn edges(outputs: &[RenderedOutput]) -> Vec<Edges> {
         .map(|output| graph.runs_with(output))
         .collect();
     let mut builds_on: Vec<BTreeSet<usize>> = hard.iter().map(Hard::all).collect();
+    // Where two outputs don't reach each other along any edges, none between them closes a circle.
+    let circle = circles(&builds_on, &runs_with);
     for (output, hard) in hard.iter().enumerate() {
         for needed in closure(&hard.installed.all(), &runs_with) {
             // Without an edge such an output comes from a channel, or not at all. With one that closed a circle, nothing could
             // ever be built first.
-            if needed != output && !reaches(&builds_on, needed, output) {
+            let closes = || circle[needed] == circle[output] && reaches(&builds_on, needed, output);
+            if needed != output && !closes() {
                 builds_on[output].insert(needed);
             }
         }
@@ -198,11 +226,9 @@ impl<'a> Graph<'a> {
                     found.extend(self.all(output, &test.requirements.build, node.build));
                 }
                 TestType::Downstream(test) => {
-                    let named = self
-                        .by_name
-                        .iter()
-                        .filter(|(name, _)| name.as_normalized() == test.downstream);
-                    found.extend(named.flat_map(|(_, outputs)| outputs.iter().copied()));
+                    let name = PackageName::try_from(test.downstream.as_str()).ok();
+                    let named = name.and_then(|name| self.by_name.get(&name));
+                    found.extend(named.into_iter().flatten().copied());
                 }
                 _ => {}
             }
@@ -365,6 +391,28 @@ fn closure(start: &BTreeSet<usize>, edges: &[BTreeSet<usize>]) -> BTreeSet<usize
         }
     }
     found
+}
+
+/// For each output the number of its circle: two that reach each other along both kinds of edges have the same one.
+fn circles(builds_on: &[BTreeSet<usize>], runs_with: &[BTreeSet<usize>]) -> Vec<usize> {
+    let mut graph = DiGraph::<(), ()>::new();
+    for _ in builds_on {
+        graph.add_node(());
+    }
+    for edges in [builds_on, runs_with] {
+        for (from, to) in edges.iter().enumerate() {
+            for &to in to {
+                graph.add_edge(NodeIndex::new(from), NodeIndex::new(to), ());
+            }
+        }
+    }
+    let mut circle = vec![0; builds_on.len()];
+    for (number, members) in kosaraju_scc(&graph).into_iter().enumerate() {
+        for member in members {
+            circle[member.index()] = number;
+        }
+    }
+    circle
 }
 
 fn reaches(edges: &[BTreeSet<usize>], from: usize, to: usize) -> bool {

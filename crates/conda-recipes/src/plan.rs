@@ -7,18 +7,26 @@ use std::{
 
 use cep27::TargetChannel;
 use rattler_build_core::metadata::Output;
-use rattler_build_recipe::Stage1Recipe;
 use rattler_conda_types::Subdir;
+use rayon::{
+    ThreadPool, ThreadPoolBuilder,
+    iter::{IntoParallelRefIterator as _, ParallelIterator as _},
+};
 use release_manifest::{
     Digest, Mode, PackageKey, Plan, PlannedPackage, RelativePath, SchemaVersion, Source, Tool,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BuildOptions, CargoContext, Error, Platform, find, graph,
-    graph::Edges,
-    render::{self, Outputs, RenderedOutput, Renderer, Target},
+    BuildOptions, CargoContext, Changed, Error, Unplanned, duplicates, find,
+    fingerprint::OwnFingerprint,
+    graph::{self, Edges},
+    inputs::Inputs,
+    render::{self, Outputs, RenderedOutput, Renderer},
     sources,
+    targets::{PlanTarget, targets},
+    test_phase,
+    unplanned::Broken,
 };
 
 /// What planning starts from. The same request gives the same plan while recipes, sources and environment are unchanged.
@@ -52,6 +60,25 @@ pub struct PlanRequest {
     pub cargo: CargoContext,
     /// The tool that plans.
     pub tool: Tool,
+    /// The files that [`Planned::touched`] is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed: Option<Changed>,
+    /// Whether recipes that cannot be planned are left out, with all that needs them, instead of refusing the whole plan.
+    #[serde(default)]
+    pub keep_going: bool,
+}
+
+/// A plan, and what else planning found out. What is here besides the plan decides nothing about it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Planned {
+    /// The plan.
+    pub plan: Plan,
+    /// The packages that are made from one of [`PlanRequest::changed`].
+    pub touched: BTreeSet<PackageKey>,
+    /// The packages whose tests do not run on the machine that builds them, and why.
+    pub deferred: BTreeMap<PackageKey, String>,
+    /// What could not be planned; nothing without [`PlanRequest::keep_going`].
+    pub unplanned: Vec<Unplanned>,
 }
 
 impl PlanRequest {
@@ -75,34 +102,30 @@ pub(crate) struct Rendered {
 /// Runs the Jinja of recipes, which reads the environment of this process (`env.get`): a release calls it in the worker.
 ///
 /// # Errors
-/// A recipe or variant file that does not parse or render, a cycle of hard build edges, two outputs of the same file name, or
+/// Recipes or variant files that do not parse or render, all of them together; a cycle of hard build edges, two outputs of the same file name, or
 /// an output folder too long to build in.
-pub async fn plan(request: &PlanRequest) -> Result<Plan, Error> {
-    render(request).map(|(plan, _)| plan)
+pub async fn plan(request: &PlanRequest) -> Result<Planned, Error> {
+    render(request).map(|(planned, _)| planned)
 }
 
 /// The plan, and what to build for each of its packages, in the plan's order. Creates nothing on disk.
-pub(crate) fn render(request: &PlanRequest) -> Result<(Plan, Vec<Rendered>), Error> {
+pub(crate) fn render(request: &PlanRequest) -> Result<(Planned, Vec<Rendered>), Error> {
     let request = &PlanRequest {
         root: find::real(&request.root)?,
         output: render::absolute(&request.output)?,
         ..request.clone()
     };
-    let renderer = Renderer::new(request)?;
-    let mut rendered = Outputs::default();
-    for target in targets(&request.options)? {
-        for recipe in &request.recipes {
-            let outputs = renderer.render(&find::real(recipe)?, &target.platform)?;
-            let is_wanted = |output: &RenderedOutput| target.makes_noarch || !is_noarch(output);
-            rendered
-                .outputs
-                .extend(outputs.outputs.into_iter().filter(is_wanted));
-            rendered.skipped.extend(outputs.skipped);
-        }
+    let threads = threads()?;
+    let mut broken = Broken::default();
+    let mut rendered = threads.install(|| recipes(request, &mut broken))?;
+    if !request.keep_going {
+        std::mem::take(&mut broken).into_error()?;
     }
-    let outputs = unique(rendered.outputs)?;
-    let keys = outputs.iter().map(key).collect::<Result<Vec<_>, _>>()?;
+    let unplanned = broken.without_dependents(&mut rendered.outputs);
+    let (keys, outputs): (Vec<PackageKey>, Vec<RenderedOutput>) =
+        duplicates::unique(rendered.outputs)?.into_iter().unzip();
     let edges = graph::edges(&outputs);
+    let made = threads.install(|| made(request, &outputs))?;
 
     let mut packages = Vec::with_capacity(outputs.len());
     for ((output, key), edges) in outputs.iter().zip(&keys).zip(edges) {
@@ -138,12 +161,25 @@ pub(crate) fn render(request: &PlanRequest) -> Result<(Plan, Vec<Rendered>), Err
             .iter()
             .filter_map(|key| fingerprints.get(key).copied())
             .collect();
-        let fingerprint = renderer.inputs().fingerprint(&outputs[at], &builds_on)?;
+        let fingerprint = made[at].fingerprint.with(&builds_on);
         plan.packages[at].fingerprint = fingerprint;
         fingerprints.insert(key, fingerprint);
     }
 
-    let rendered = plan
+    let mode = request.options.test;
+    let touched = keys.iter().zip(&made).filter(|(_, made)| made.is_touched);
+    let deferred = keys.iter().zip(&outputs).filter_map(|(key, output)| {
+        let reason = test_phase::deferred(&output.output, mode)?;
+        Some((key.clone(), reason))
+    });
+    let planned = Planned {
+        touched: touched.map(|(key, _)| key.clone()).collect(),
+        deferred: deferred.collect(),
+        unplanned,
+        plan,
+    };
+    let rendered = planned
+        .plan
         .packages
         .iter()
         .zip(outputs)
@@ -152,162 +188,73 @@ pub(crate) fn render(request: &PlanRequest) -> Result<(Plan, Vec<Rendered>), Err
             output: rendered.output,
         })
         .collect();
-    Ok((plan, rendered))
+    Ok((planned, rendered))
 }
 
-/// A platform to plan for.
-struct PlanTarget {
-    platform: Target,
-    makes_noarch: bool,
+/// The threads that render. A recipe may nest as deeply as it could on a main thread.
+fn threads() -> Result<ThreadPool, Error> {
+    const STACK: usize = 8 << 20;
+    ThreadPoolBuilder::new()
+        .stack_size(STACK)
+        .build()
+        .map_err(|source| Error::Threads {
+            source: Box::new(source),
+        })
 }
 
-fn targets(options: &BuildOptions) -> Result<Vec<PlanTarget>, Error> {
-    let current = Subdir::current().ok_or_else(|| Error::InvalidOption {
-        option: "platforms",
-        reason: "conda has no name for the platform that this runs on".to_owned(),
-    })?;
-    let parse = |subdir: cep27::Subdir| {
-        subdir
-            .as_str()
-            .parse::<Subdir>()
-            .map_err(|error| Error::InvalidOption {
-                option: "platforms",
-                reason: error.to_string(),
-            })
-    };
-    let build = options
-        .build_platform
-        .map(parse)
-        .transpose()?
-        .unwrap_or(current);
-    let named: Vec<&Platform> = match options.target_platform {
-        None => options.platforms.iter().collect(),
-        Some(target) => options
-            .platforms
-            .iter()
-            .filter(|platform| platform.target == target)
-            .collect(),
-    };
-    let mut pairs = Vec::new();
-    for platform in named {
-        pairs.push((
-            parse(platform.target)?,
-            platform.build.map(parse).transpose()?.unwrap_or(build),
-        ));
-    }
-    if pairs.is_empty() {
-        pairs.push((
-            options
-                .target_platform
-                .map(parse)
-                .transpose()?
-                .unwrap_or(build),
-            build,
-        ));
-    }
-    let noarch = options.noarch_build_platform.map(parse).transpose()?;
-    if let Some(noarch) = noarch {
-        check_builds(noarch, build, options)?;
-    }
-    let maker = noarch.and_then(|noarch| pairs.iter().position(|(_, build)| *build == noarch));
-    // A noarch package is made once. Where another platform makes it, this plan has none.
-    let makes_noarch = |index: usize| {
-        if noarch.is_some() {
-            maker == Some(index)
-        } else {
-            index == 0
+/// Every output of every recipe for every platform, in the order of platforms and recipes. Recipes that cannot be rendered are
+/// added to `broken`.
+fn recipes(request: &PlanRequest, broken: &mut Broken) -> Result<Outputs, Error> {
+    let renderer = Renderer::new(request)?;
+    let targets = targets(request)?;
+    let all: Vec<(&PlanTarget, &PathBuf)> = targets
+        .iter()
+        .flat_map(|target| request.recipes.iter().map(move |recipe| (target, recipe)))
+        .collect();
+    let rendered: Vec<Result<Outputs, Error>> = all
+        .par_iter()
+        .map(|(target, recipe)| renderer.render(&find::real(recipe)?, &target.platform))
+        .collect();
+    let mut outputs = Outputs::default();
+    for ((target, recipe), rendered) in all.into_iter().zip(rendered) {
+        match rendered {
+            Ok(rendered) => {
+                let is_wanted = |output: &RenderedOutput| target.makes_noarch || !is_noarch(output);
+                let wanted = rendered.outputs.into_iter().filter(is_wanted);
+                outputs.outputs.extend(wanted);
+                outputs.skipped.extend(rendered.skipped);
+            }
+            Err(error) if error.is_of_recipe() => broken.add(&request.root, recipe, error),
+            Err(error) => return Err(error),
         }
-    };
-    pairs
-        .into_iter()
-        .enumerate()
-        .map(|(index, (target, build))| {
-            Ok(PlanTarget {
-                platform: Target::new(target, build)?,
-                makes_noarch: makes_noarch(index),
+    }
+    Ok(outputs)
+}
+
+/// What an output is made from.
+struct Made {
+    fingerprint: OwnFingerprint,
+    /// Whether it is made from one of the changed files.
+    is_touched: bool,
+}
+
+/// What each output is made from.
+fn made(request: &PlanRequest, outputs: &[RenderedOutput]) -> Result<Vec<Made>, Error> {
+    let inputs = Inputs::new(request);
+    outputs
+        .par_iter()
+        .map(|output| {
+            let changed = request.changed.as_ref();
+            Ok(Made {
+                fingerprint: OwnFingerprint::new(request, output, inputs.digest(output)?),
+                is_touched: changed.is_some_and(|changed| inputs.are_touched(output, changed)),
             })
         })
         .collect()
 }
 
-/// Whether some platform that is planned for, here or in another plan, is built on `noarch`: else nobody would make the
-/// `noarch` packages.
-fn check_builds(noarch: Subdir, build: Subdir, options: &BuildOptions) -> Result<(), Error> {
-    let named = |platform: &Platform| {
-        platform
-            .build
-            .map_or(build.as_str(), |build| build.as_str())
-    };
-    let mut builds: Vec<&str> = options.platforms.iter().map(named).collect();
-    if builds.is_empty() {
-        builds.push(build.as_str());
-    }
-    if builds.contains(&noarch.as_str()) {
-        return Ok(());
-    }
-    Err(Error::InvalidOption {
-        option: "noarch-build-platform",
-        reason: format!(
-            "expected a platform that builds ({}), found {noarch}",
-            builds.join(", ")
-        ),
-    })
-}
-
-/// Leaves one of each file, sorted by key. A variant key that an output doesn't use renders the same output several times; other
-/// outputs that would become the same file are an error.
-fn unique(outputs: Vec<RenderedOutput>) -> Result<Vec<RenderedOutput>, Error> {
-    let mut by_key: BTreeMap<PackageKey, RenderedOutput> = BTreeMap::new();
-    for output in outputs {
-        let key = key(&output)?;
-        match by_key.get(&key) {
-            None => {
-                by_key.insert(key, output);
-            }
-            Some(first) if is_same(first, &output) => {}
-            Some(first) => {
-                return Err(Error::Duplicate {
-                    package: key.to_string(),
-                    first: described(first),
-                    second: described(&output),
-                });
-            }
-        }
-    }
-    Ok(by_key.into_values().collect())
-}
-
-/// Whether the same package is made by both, leaving aside the variant values that nothing but the context refers to. A recipe
-/// that names keys to ignore says so itself.
-fn is_same(first: &RenderedOutput, second: &RenderedOutput) -> bool {
-    let without_context = |recipe: &Stage1Recipe| Stage1Recipe {
-        context: Default::default(),
-        used_variant: BTreeMap::new(),
-        ..recipe.clone()
-    };
-    let (one, other) = (&first.output.recipe, &second.output.recipe);
-    let is_told = !one.build().variant.ignore_keys.is_empty()
-        && one.build().variant.ignore_keys == other.build().variant.ignore_keys;
-    first.recipe == second.recipe && (is_told || without_context(one) == without_context(other))
-}
-
-fn described(output: &RenderedOutput) -> String {
-    let variant: Vec<String> = render::strings(&output.combination)
-        .into_iter()
-        .map(|(key, value)| format!("{key} = {value}"))
-        .collect();
-    format!("{} with {}", output.recipe, variant.join(", "))
-}
-
 fn is_noarch(output: &RenderedOutput) -> bool {
     output.output.build_configuration.target_platform == Subdir::NoArch
-}
-
-fn key(output: &RenderedOutput) -> Result<PackageKey, Error> {
-    Ok(PackageKey {
-        subdir: render::subdir(output.output.build_configuration.target_platform)?,
-        file: output.file.clone(),
-    })
 }
 
 fn planned(
@@ -375,12 +322,14 @@ mod tests {
                 name: "conda-release".to_owned(),
                 version: "0.0.0".to_owned(),
             },
+            changed: None,
+            keep_going: false,
         }
     }
 
     #[test]
     fn pins_are_filled_from_the_outputs_of_the_same_variant() {
-        let (plan, rendered) = render(&request("greet", Mode::Rehearsal)).unwrap();
+        let (Planned { plan, .. }, rendered) = render(&request("greet", Mode::Rehearsal)).unwrap();
         let mut pinned = BTreeSet::new();
         for Rendered { planned, output } in &rendered {
             let library = &output.build_configuration.subpackages["libgreet"];

@@ -1,7 +1,7 @@
 //! Render a recipe: every output of every variant, as rattler-build sees it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     path::{Path, PathBuf},
     str::FromStr,
     sync::{Arc, Mutex},
@@ -34,8 +34,9 @@ use release_manifest::{Mode, RelativePath, SkippedOutput};
 use crate::{
     BuildNumber, Error, PlanRequest, cycle,
     error::{self, Invalid},
-    fingerprint::{Inputs, staging_hash},
-    skip, variants,
+    fingerprint::staging_hash,
+    skip,
+    variants::Variants,
 };
 
 /// The longest path that a prefix can have, in bytes: what rattler-build pads `$PREFIX` to on other platforms than Windows.
@@ -44,6 +45,9 @@ const PREFIX_LENGTH: usize = 255;
 /// What recipes call the workspace member that they package.
 const CARGO: &str = "cargo";
 
+/// What they call all members in it.
+const PACKAGES: &str = "packages";
+
 /// What every recipe of a plan is rendered with.
 pub(crate) struct Renderer<'a> {
     request: &'a PlanRequest,
@@ -51,13 +55,14 @@ pub(crate) struct Renderer<'a> {
     timestamp: jiff::Timestamp,
     channels: Vec<ChannelUrl>,
     exclude_newer: Option<jiff::Timestamp>,
-    inputs: Inputs<'a>,
 }
 
-/// A platform to render for.
+/// A platform to render for, with what is the same for every recipe.
 pub(crate) struct Target {
     target: PlatformWithVirtualPackages,
     build: PlatformWithVirtualPackages,
+    os_env_var_keys: HashSet<String>,
+    variants: Variants,
 }
 
 /// One output under one variant.
@@ -70,6 +75,8 @@ pub(crate) struct RenderedOutput {
     pub(crate) file: FileName,
     /// The recipe file relative to the root.
     pub(crate) recipe: RelativePath,
+    /// Whether the recipe may read what `cargo metadata` says of any member of the workspace.
+    pub(crate) reads_members: bool,
 }
 
 /// The outputs of a recipe, and those that it skips.
@@ -81,7 +88,7 @@ pub(crate) struct Outputs {
 
 impl Target {
     /// The platform `target`, built on `build`.
-    pub(crate) fn new(target: Subdir, build: Subdir) -> Result<Self, Error> {
+    pub(crate) fn new(target: Subdir, build: Subdir, request: &PlanRequest) -> Result<Self, Error> {
         let detect = |platform| {
             PlatformWithVirtualPackages::detect_for_platform(
                 platform,
@@ -94,13 +101,30 @@ impl Target {
                 )
             })
         };
+        let variants = Variants::configured(&request.root, &request.options, target)?;
+        let os_env_var_keys = env_vars::os_vars(
+            Path::new(""),
+            &target,
+            &target,
+            &build,
+            request.options.env_isolation.into(),
+            Path::new(""),
+            &RuntimeEnv::current(),
+        )
+        .into_keys()
+        .collect();
         let build = detect(build)?;
         let target = if target == build.platform {
             build.clone()
         } else {
             detect(target)?
         };
-        Ok(Self { target, build })
+        Ok(Self {
+            target,
+            build,
+            os_env_var_keys,
+            variants,
+        })
     }
 
     /// The platform that builds.
@@ -136,14 +160,8 @@ impl<'a> Renderer<'a> {
             timestamp,
             channels: channels(request)?,
             exclude_newer,
-            inputs: Inputs::new(request),
             request,
         })
-    }
-
-    /// What the outputs are made from.
-    pub(crate) fn inputs(&self) -> &Inputs<'a> {
-        &self.inputs
     }
 
     /// Every output of `recipe` for `target`.
@@ -158,16 +176,12 @@ impl<'a> Renderer<'a> {
         };
         let mut parsed = parse_recipe(&source)
             .map_err(|error| Invalid::new(file.as_str(), &text, error.error()))?;
-        self.add_cargo(recipe, &mut parsed)?;
-        let config = self.render_config(recipe, &file, target)?;
-        let variants = variants::load(
-            &self.request.root,
-            recipe,
-            &self.request.options,
-            target.platform(),
-        )?;
-        let mut rendered =
-            render_recipe(&source, &parsed, &variants, config.clone()).map_err(|error| {
+        let reads_members = text.contains(CARGO) && text.contains(PACKAGES);
+        let has_cargo = self.add_cargo(recipe, &text, reads_members, &mut parsed)?;
+        let config = self.render_config(recipe, &file, target);
+        let variants = target.variants.of(&self.request.root, recipe)?;
+        let mut rendered = render_recipe(&source, &parsed, variants.as_ref(), config.clone())
+            .map_err(|error| {
                 let is_cycle = matches!(error.error(), RenderError::TopologicalSort(_));
                 match is_cycle
                     .then(|| cycle::within(&parsed, &variants, &config))
@@ -181,7 +195,7 @@ impl<'a> Renderer<'a> {
                 }
             })?;
 
-        for variant in &mut rendered {
+        for variant in rendered.iter_mut().filter(|_| has_cargo) {
             self.keep_own_member(recipe, &mut variant.recipe.context)?;
         }
 
@@ -201,68 +215,63 @@ impl<'a> Renderer<'a> {
                 combination: variant.full_combination.clone(),
                 file: name,
                 recipe: file.clone(),
+                reads_members,
             });
         }
         Ok(outputs)
     }
 
-    fn render_config(
-        &self,
-        recipe: &Path,
-        file: &RelativePath,
-        target: &Target,
-    ) -> Result<RenderConfig, Error> {
+    fn render_config(&self, recipe: &Path, file: &RelativePath, target: &Target) -> RenderConfig {
         let options = &self.request.options;
         let build_number = match options.build_number {
             Some(BuildNumber::Exactly(number)) => Some(number),
             _ => self.request.build_numbers.get(file).copied(),
         };
         let platform = target.platform();
-        let os_env_var_keys = env_vars::os_vars(
-            Path::new(""),
-            &platform,
-            &platform,
-            &target.build(),
-            options.env_isolation.into(),
-            Path::new(""),
-            &RuntimeEnv::current(),
-        )
-        .into_keys()
-        .collect();
-        Ok(RenderConfig {
+        RenderConfig {
             experimental: options.experimental,
             recipe_path: Some(recipe.to_owned()),
             target_platform: platform,
             host_platform: platform,
             build_platform: target.build(),
-            os_env_var_keys,
+            os_env_var_keys: target.os_env_var_keys.clone(),
             build_string_prefix: options.build_string_prefix.clone(),
             build_number_override: build_number,
             ..RenderConfig::default()
-        })
+        }
     }
 
-    /// Gives the recipe the variable `cargo`, unless it has one of its own.
+    /// Gives the recipe the variable `cargo` where there is something for it to say, unless the recipe has one of its own: then
+    /// it was not given.
     ///
     /// As the first variable of its `context`, not through the renderer's extra context: what comes
     /// from there counts as a variant key once it is read, so that every build string would change
     /// with every member of the workspace.
-    fn add_cargo(&self, recipe: &Path, parsed: &mut stage0::Recipe) -> Result<(), Error> {
-        let Some(cargo) = self.request.cargo.variable(recipe) else {
-            return Ok(());
+    fn add_cargo(
+        &self,
+        recipe: &Path,
+        text: &str,
+        reads_members: bool,
+        parsed: &mut stage0::Recipe,
+    ) -> Result<bool, Error> {
+        let cargo = &self.request.cargo;
+        let is_read = cargo.own(recipe).is_some() || text.contains(CARGO);
+        let Some(variables) = cargo.variable(recipe, reads_members).filter(|_| is_read) else {
+            return Ok(false);
         };
         let context = match parsed {
             stage0::Recipe::SingleOutput(recipe) => &mut recipe.context,
             stage0::Recipe::MultiOutput(recipe) => &mut recipe.context,
         };
-        if !context.contains_key(CARGO) {
-            let cargo = stage0::Value::new_concrete(variable(cargo)?, None);
-            context.shift_insert(0, CARGO.to_owned(), cargo);
+        if context.contains_key(CARGO) {
+            return Ok(false);
         }
-        Ok(())
+        let variables = stage0::Value::new_concrete(variable(variables)?, None);
+        context.shift_insert(0, CARGO.to_owned(), variables);
+        Ok(true)
     }
 
-    /// Leaves of `cargo` what scripts may read when they are run, and what is stored in the package:
+    /// Leaves of `cargo`, which was given, what scripts may read when they are run, and what is stored in the package:
     /// the recipe's own member. The others are only known while rendering, so that a package does
     /// not change with members that it has nothing to do with.
     fn keep_own_member(
@@ -270,15 +279,6 @@ impl<'a> Renderer<'a> {
         recipe: &Path,
         context: &mut IndexMap<String, Variable>,
     ) -> Result<(), Error> {
-        let whole = self
-            .request
-            .cargo
-            .variable(recipe)
-            .map(variable)
-            .transpose()?;
-        if whole.is_none() || context.get(CARGO) != whole.as_ref() {
-            return Ok(());
-        }
         match self.request.cargo.own(recipe) {
             Some(own) => context.insert(CARGO.to_owned(), variable(own)?),
             None => context.shift_remove(CARGO),
@@ -569,7 +569,8 @@ fn carries_secret(url: &url::Url) -> bool {
     !url.username().is_empty() || url.password().is_some() || (url.scheme() != "file" && has_token)
 }
 
-fn relative(root: &Path, recipe: &Path) -> Result<RelativePath, Error> {
+/// The recipe as the plan names it.
+pub(crate) fn relative(root: &Path, recipe: &Path) -> Result<RelativePath, Error> {
     let outside = || Error::OutsideRoot {
         recipe: recipe.to_owned(),
         root: root.to_owned(),

@@ -15,21 +15,27 @@ use crate::{Failure, TestMode, build_phase::milliseconds, failure, local_channel
 
 /// Why the tests of `output` don't run, if they don't.
 pub(crate) fn skipped(output: &Output, mode: TestMode) -> Option<String> {
+    match mode {
+        TestMode::Skip => Some("tests are switched off".to_owned()),
+        // What the package contains was tested while it was built.
+        _ if !output.recipe.tests().iter().any(needs_environment) => {
+            Some("the recipe has no tests that install it".to_owned())
+        }
+        _ => deferred(output, mode),
+    }
+}
+
+/// Why the tests of `output` are left to another machine than the one that builds it, if they are.
+pub(crate) fn deferred(output: &Output, mode: TestMode) -> Option<String> {
     let configuration = &output.build_configuration;
     let (here, host) = (
         configuration.build_platform.platform,
         configuration.host_platform.platform,
     );
-    let native = configuration.target_platform == Subdir::NoArch || here == host;
-    match mode {
-        TestMode::Skip => Some("tests are switched off".to_owned()),
-        TestMode::Native if !native => Some(format!("tests for {host} do not run on {here}")),
-        // What the package contains was tested while it was built.
-        _ if !output.recipe.tests().iter().any(needs_environment) => {
-            Some("the recipe has no tests that install it".to_owned())
-        }
-        TestMode::Native | TestMode::NativeAndEmulated => None,
-    }
+    let is_native = configuration.target_platform == Subdir::NoArch || here == host;
+    let has_tests = output.recipe.tests().iter().any(needs_environment);
+    (mode == TestMode::Native && !is_native && has_tests)
+        .then(|| format!("tests for {host} do not run on {here}"))
 }
 
 fn needs_environment(test: &TestType) -> bool {

@@ -155,7 +155,7 @@ impl WorkerError {
 #[serde(rename_all = "snake_case")]
 enum Message {
     Event(Box<BuildEvent>),
-    Planned(Box<release_manifest::Plan>),
+    Planned(Box<crate::Planned>),
     Built,
     Failed(Box<Failure>),
 }

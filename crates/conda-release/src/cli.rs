@@ -13,7 +13,7 @@ use crate::{
     printer::{ColorChoice, OutputFormat, Verbosity},
 };
 
-pub use crate::pipeline::{BuildFlags, PlanFlags};
+pub use crate::pipeline::{BuildFlags, PlanFlags, SelectionFlags};
 
 /// From conda recipes to a published channel in which every package carries an attestation that anyone can verify.
 #[derive(Debug, Parser)]

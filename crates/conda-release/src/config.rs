@@ -22,6 +22,12 @@ use crate::error::{ConfigError, Error};
 /// The name of the configuration file at the root of the workspace.
 pub const FILE: &str = "conda-release.toml";
 
+/// The manifest of a Cargo workspace, which can hold the configuration instead.
+pub(crate) const CARGO: &str = "Cargo.toml";
+
+/// The key of its workspace's metadata.
+pub(crate) const METADATA: &str = "conda-release";
+
 /// What a release is made of, with the defaults for everything the file leaves out.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -186,7 +192,7 @@ impl Config {
     /// this version does not do.
     pub fn load(root: &Path, file: Option<&Path>) -> Result<Self, Error> {
         let own = root.join(FILE);
-        let cargo = root.join("Cargo.toml");
+        let cargo = root.join(CARGO);
         let own = match file {
             Some(file) => Some(file.to_owned()),
             None => own.is_file().then_some(own),

@@ -1,7 +1,13 @@
 //! What goes wrong: a message, its causes, a code, an exit status, and a hint that names the fix.
 
-use std::{io, ops::Range, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    ops::Range,
+    path::PathBuf,
+};
 
+use release_manifest::PackageKey;
 use serde::Serialize;
 
 use crate::{exit::Status, secret::veiled};
@@ -149,6 +155,32 @@ pub enum Error {
     /// An identity that no live signature may have.
     #[error("the identity token was issued by `{0}`, which is a rehearsal's and can never exist")]
     RehearsedIdentity(String),
+    /// A name that no output of the plan has.
+    #[error("`{option} {pattern}` matches no output of the plan")]
+    NoSuchOutput {
+        /// The option.
+        option: &'static str,
+        /// Its value.
+        pattern: String,
+        /// The names that were probably meant, the nearest first.
+        nearest: Vec<String>,
+    },
+    /// Packages need others that the command line rules out, and that are nowhere.
+    #[error("{}", unselected(needs, *is_live))]
+    NeedsUnselected {
+        /// What each of them needs.
+        needs: BTreeMap<PackageKey, BTreeSet<PackageKey>>,
+        /// Whether the channel was asked.
+        is_live: bool,
+    },
+    /// A git reference that nothing can be compared with.
+    #[error("cannot tell what changed since `{reference}`: {reason}")]
+    Reference {
+        /// The reference.
+        reference: String,
+        /// Why.
+        reason: &'static str,
+    },
     /// Something the command line says cannot be.
     #[error("{0}")]
     Usage(String),
@@ -307,6 +339,9 @@ impl Error {
                 _ => "preflight",
             },
             Self::RehearsedIdentity(_) => "rehearsed_identity",
+            Self::NoSuchOutput { .. } => "no_such_output",
+            Self::NeedsUnselected { .. } => "needs_unselected",
+            Self::Reference { .. } => "unknown_reference",
             Self::Usage(_) => "usage",
             Self::Plan(_) => "plan",
             Self::Recipes(error) => return conda_recipes::Failure::from(error).code,
@@ -322,7 +357,7 @@ impl Error {
     /// The exit status that the error ends the process with.
     pub fn status(&self) -> Status {
         match self {
-            Self::Usage(_) => Status::Usage,
+            Self::Usage(_) | Self::NoSuchOutput { .. } => Status::Usage,
             Self::Config(_)
             | Self::NoWorkspace(_)
             | Self::Locked { .. }
@@ -336,6 +371,8 @@ impl Error {
             | Self::NoRelease(_)
             | Self::NoBuildNumber(_)
             | Self::NotAvailable { .. }
+            | Self::NeedsUnselected { .. }
+            | Self::Reference { .. }
             | Self::NoPolicy
             | Self::PolicyEntry { .. }
             | Self::NoTargetChannel
@@ -406,6 +443,19 @@ impl Error {
                 let hints: Vec<String> = errors.iter().filter_map(Self::hint).collect();
                 return (!hints.is_empty()).then(|| hints.join("\n"));
             }
+            Self::NoSuchOutput { nearest, .. } => match &nearest[..] {
+                [] => "`plan` shows the names of all outputs".to_owned(),
+                names => format!("did you mean `{}`?", names.join("`, or `")),
+            },
+            Self::NeedsUnselected { needs, is_live } => {
+                let name = needs.keys().next().map_or("", |package| package.file.name());
+                let otherwise = match is_live {
+                    true => "or release what it needs first",
+                    false => "or rehearse everything first: a rehearsal does not look into the channel",
+                };
+                format!("select what it needs too, as `--up-to {name}` does, {otherwise}")
+            }
+            Self::Reference { .. } => "fetch it with its history, as `git fetch --unshallow origin` does; in GitHub Actions, check out with `fetch-depth: 0`".to_owned(),
             Self::RehearsedIdentity(_) => "sign with a token of your CI system, or leave --execute and --trust out for a rehearsal".to_owned(),
             Self::Recipes(error) => return conda_recipes::Failure::from(error).help,
             Self::Publish(error) => return error.help().map(str::to_owned),
@@ -426,6 +476,22 @@ impl Error {
         causes(self).map(ToString::to_string).collect()
     }
 
+    /// What it sums up, where it is several together.
+    fn related(&self) -> Vec<RelatedBody> {
+        let Self::Recipes(error) = self else {
+            return Vec::new();
+        };
+        let related = conda_recipes::Failure::from(error).related.into_iter();
+        related
+            .map(|failure| RelatedBody {
+                code: failure.code,
+                message: veiled(&failure.message),
+                causes: failure.causes.iter().map(|cause| veiled(cause)).collect(),
+                help: failure.help.as_deref().map(veiled),
+            })
+            .collect()
+    }
+
     /// The error as one JSON document.
     pub fn document(&self) -> impl Serialize {
         ErrorDocument {
@@ -436,6 +502,7 @@ impl Error {
                 causes: self.causes().iter().map(|cause| veiled(cause)).collect(),
                 help: self.hint().as_deref().map(veiled),
                 exit_status: self.status().code(),
+                related: self.related(),
             },
         }
     }
@@ -510,6 +577,25 @@ fn numbers(shards: &[u32]) -> String {
     format!("{noun} {}", numbers.join(", "))
 }
 
+/// What packages need that is ruled out, in one line.
+fn unselected(needs: &BTreeMap<PackageKey, BTreeSet<PackageKey>>, is_live: bool) -> String {
+    /// More of them only hide the first.
+    const MOST: usize = 5;
+    let channel = if is_live {
+        ", is not in the channel"
+    } else {
+        ""
+    };
+    let needs = needs.iter().take(MOST).map(|(package, needs)| {
+        let needs: Vec<String> = needs.iter().map(|need| format!("`{need}`")).collect();
+        let needs = needs.join(", ");
+        format!(
+            "`{package}` needs {needs}, which is not selected{channel} and was not built before"
+        )
+    });
+    needs.collect::<Vec<_>>().join("; ")
+}
+
 /// Several errors in one line.
 fn list(errors: &[Error]) -> String {
     let lines: Vec<String> = errors.iter().map(|error| with_causes(error)).collect();
@@ -530,4 +616,16 @@ struct ErrorBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     help: Option<String>,
     exit_status: u8,
+    /// What it sums up, where it is several together.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    related: Vec<RelatedBody>,
+}
+
+#[derive(Serialize)]
+struct RelatedBody {
+    code: String,
+    message: String,
+    causes: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    help: Option<String>,
 }

@@ -36,6 +36,7 @@ mod run;
 mod secret;
 mod shards;
 mod shown;
+mod since;
 mod source;
 mod table;
 mod target;

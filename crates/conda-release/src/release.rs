@@ -13,7 +13,7 @@ use std::{
 use cep27::TargetChannel;
 use fs_err as fs;
 use release_manifest::{
-    DOCUMENT_LIMIT, Event, Isolation, JOURNAL_LIMIT, Manifest, Mode, PackageKey, Plan,
+    DOCUMENT_LIMIT, Event, Isolation, JOURNAL_LIMIT, Manifest, Mode, PackageKey, Plan, Progress,
     ReleaseRecord, Timestamp, read_journal,
 };
 
@@ -123,8 +123,8 @@ fn same(
 impl Release {
     /// Begins or continues the release of `plan`.
     ///
-    /// What an earlier run `stored` for the same plan is continued; of another plan, packages of
-    /// equal fingerprint are kept.
+    /// Of what an earlier run `stored`, packages of equal fingerprint are kept as far as they are.
+    /// What is left out is told anew each time, with a reason; what is published is not.
     ///
     /// # Errors
     /// The output folder cannot be written.
@@ -132,32 +132,32 @@ impl Release {
         folder: OutputFolder,
         plan: Plan,
         stored: Option<Stored>,
+        left_out: impl IntoIterator<Item = (PackageKey, String)>,
     ) -> Result<Self, Error> {
         if stored.is_none() {
             // A journal that has lost its manifest: its numbers would not follow those of a new one.
             start_journal(&folder.journal())?;
         }
-        let digest = plan.digest();
-        let manifest = match stored {
-            // Live, what the channel has is asked each time: what was left out before need not be now.
-            Some(stored)
-                if stored.manifest.plan_digest == digest
-                    && plan.mode == Mode::Rehearsal
-                    && stored.manifest.shard.is_none() =>
-            {
-                stored.manifest
+        let trust = stored
+            .as_ref()
+            .and_then(|stored| stored.manifest.trust.clone());
+        let mut manifest = Manifest::new(&plan, trust, Isolation::Worker);
+        if let Some(stored) = stored {
+            manifest.carry_over(&stored.manifest);
+            if stored.manifest.plan_digest == manifest.plan_digest {
+                manifest.isolation = stored.manifest.isolation;
             }
-            stored => {
-                let trust = stored
-                    .as_ref()
-                    .and_then(|stored| stored.manifest.trust.clone());
-                let mut manifest = Manifest::new(&plan, trust, Isolation::Worker);
-                if let Some(stored) = stored {
-                    manifest.carry_over(&stored.manifest);
-                }
-                manifest
+        }
+        for (package, reason) in left_out {
+            let is_published = manifest
+                .package(&package)
+                .is_some_and(|package| package.progress == Progress::Published);
+            if !is_published {
+                // Not by the journal: the manifest is written right away, and the plan after it.
+                let entry = manifest.entry(now(), package, Event::Skipped { reason });
+                manifest.apply(&entry)?;
             }
-        };
+        }
         Self::write(folder, plan, manifest)
     }
 

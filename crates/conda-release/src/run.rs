@@ -1,20 +1,21 @@
 //! A release under way: what the commands that work on one have in common.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use conda_attest::{Policy, Trust};
 use conda_publish::{FileChannel, Kind, Present};
-use conda_recipes::SkipExisting;
-use release_manifest::{Event, Manifest, Mode, PackageKey, Plan, Progress, Skipped};
+use conda_recipes::{Planned, SkipExisting};
+use release_manifest::{Manifest, Mode, PackageKey, Progress, Skipped, Verdict};
 
 use crate::{
     error::Error,
     exit::Status,
     guard::GuardArgs,
     output::{OutputFolder, OutputLock},
-    pipeline::{self, Change, Known, PlanFlags, Planning},
+    pipeline::{self, Action, Known, PlanFlags, Planning, Selection, There},
     printer::Printer,
     release::{Release, Stored},
+    shown::Shown,
     target::Target,
     workspace::Workspace,
 };
@@ -29,60 +30,99 @@ pub(crate) struct Run {
     pub(crate) target: Option<Target>,
     /// What the channel has under the names of the plan.
     pub(crate) existing: BTreeMap<PackageKey, Present>,
+    /// How planning ended, where it went on without what could not be planned.
+    pub(crate) planned: Status,
     _lock: OutputLock,
 }
 
 /// A plan, and what it was made from.
-pub(crate) struct Planned {
-    /// The plan.
-    pub(crate) plan: Plan,
+pub(crate) struct Prepared {
+    /// The plan, and what else planning found out.
+    pub(crate) planned: Planned,
     planning: Planning,
     stored: Option<Stored>,
     target: Option<Target>,
     existing: BTreeMap<PackageKey, Present>,
+    selection: Selection,
     lock: OutputLock,
 }
 
-impl Planned {
+impl Prepared {
+    /// How planning ended: something may have been left out that could not be planned.
+    pub(crate) fn status(&self) -> Status {
+        match self.planned.unplanned.is_empty() {
+            true => Status::Done,
+            false => Status::Preflight,
+        }
+    }
+
     /// What an earlier run made here, if anything.
     pub(crate) fn last(&self) -> Option<&Manifest> {
         self.stored.as_ref().map(|stored| &stored.manifest)
     }
 
-    /// What is not built since the channel has it, and why.
-    pub(crate) fn left_out(
+    /// What other machines leave out, which have nothing of what was built here, and why.
+    ///
+    /// # Errors
+    /// What is selected needs what was built here alone; or something could not be planned: another machine renders whole recipes.
+    pub(crate) fn left_out_elsewhere(
         &self,
-        changes: &BTreeMap<PackageKey, Change>,
-    ) -> BTreeMap<PackageKey, Skipped> {
-        let existing = changes
-            .iter()
-            .filter(|(_, change)| **change == Change::Existing);
-        existing
-            .map(|(package, _)| {
-                let reason = there(self.existing.get(package));
-                (package.clone(), Skipped { reason })
-            })
-            .collect()
+        workspace: &Workspace,
+    ) -> Result<BTreeMap<PackageKey, Skipped>, Error> {
+        if !self.planned.unplanned.is_empty() {
+            return Err(Error::Usage(
+                "a plan for many machines has every recipe: leave out those that cannot be planned"
+                    .to_owned(),
+            ));
+        }
+        let there = There {
+            stored: None,
+            existing: &self.existing.keys().cloned().collect(),
+            skips_existing: skips_existing(workspace),
+        };
+        let actions = pipeline::decide(&self.planned.plan, &there, &self.selection)?;
+        let left_out = left_out(actions, &self.existing);
+        Ok(left_out
+            .map(|(package, reason)| (package, Skipped { reason }))
+            .collect())
     }
 }
 
-/// Why a package is left out that the channel has.
-fn there(present: Option<&Present>) -> String {
-    let sha256 = present.and_then(|present| present.sha256);
-    let sha256 = sha256.map_or(String::new(), |sha256| format!(" with sha256 {sha256}"));
-    format!("the channel has a package of this name{sha256}")
+/// Whether what the channel has under its name is not built again.
+fn skips_existing(workspace: &Workspace) -> bool {
+    workspace.config().build.skip_existing == SkipExisting::Name
+}
+
+/// What is not built and not there either, and why.
+fn left_out(
+    actions: BTreeMap<PackageKey, Action>,
+    existing: &BTreeMap<PackageKey, Present>,
+) -> impl Iterator<Item = (PackageKey, String)> {
+    actions.into_iter().filter_map(|(package, action)| {
+        let reason = match action {
+            Action::Build { .. } | Action::Unchanged => return None,
+            Action::NotSelected => Skipped::NOT_SELECTED.to_owned(),
+            Action::Existing => {
+                let there = existing.get(&package).and_then(|present| present.sha256);
+                let there = there.map_or(String::new(), |sha256| format!(" with sha256 {sha256}"));
+                format!("the channel has a package of this name{there}")
+            }
+        };
+        Some((package, reason))
+    })
 }
 
 impl Run {
-    /// Takes the lock and plans; nothing is changed yet. Live, the channel is asked for what it has.
+    /// Takes the lock and plans, and decides what is done about each package; nothing is changed yet. Live, the channel is
+    /// asked for what it has.
     ///
     /// # Errors
-    /// What is wrong with configuration, recipes and channel.
+    /// What is wrong with configuration, recipes, selection and channel.
     pub(crate) async fn plan(
         workspace: &Workspace,
         flags: &PlanFlags,
         printer: &Printer,
-    ) -> Result<(Planned, BTreeMap<PackageKey, Change>), Error> {
+    ) -> Result<(Prepared, BTreeMap<PackageKey, Action>), Error> {
         let lock = OutputLock::take(workspace.output())?;
         conda_recipes::worker::guard_parent().map_err(Error::output("guard", "this process"))?;
         let target = flags.target(workspace)?;
@@ -93,31 +133,38 @@ impl Run {
             stored.belongs_to(&folder, flags.mode())?;
         }
         let worker = pipeline::worker(workspace)?;
-        let plan = planning
+        let planned = planning
             .plan(&worker, stored.as_ref(), target.as_ref(), printer)
             .await?;
+        for unplanned in &planned.unplanned {
+            printer.failure("Unplanned", &unplanned.recipe);
+            printer.error(&Shown::failure(&unplanned.failure).render());
+        }
+        let selection = flags.selection(&planning, &planned)?;
         let existing = match &target {
-            Some(target) => target.existing(&plan).await?,
+            Some(target) => target.existing(&planned.plan).await?,
             None => BTreeMap::new(),
         };
-        let skips = match workspace.config().build.skip_existing {
-            SkipExisting::Name => existing.keys().cloned().collect(),
-            SkipExisting::Identical | SkipExisting::None => BTreeSet::new(),
+        let there = There {
+            stored: stored.as_ref(),
+            existing: &existing.keys().cloned().collect(),
+            skips_existing: skips_existing(workspace),
         };
-        let changes = Change::of(&plan, stored.as_ref(), &skips);
-        let planned = Planned {
-            plan,
+        let actions = pipeline::decide(&planned.plan, &there, &selection)?;
+        let prepared = Prepared {
+            planned,
             planning,
             stored,
             target,
             existing,
+            selection,
             lock,
         };
-        Ok((planned, changes))
+        Ok((prepared, actions))
     }
 
-    /// Plans, shows what is new, and joins the plan with what an earlier run left. Live, what the
-    /// channel has under its name already is left out.
+    /// Plans, shows what is new, and joins the plan with what an earlier run left. What was not selected is left out; live,
+    /// also what the channel has under its name already.
     ///
     /// # Errors
     /// As [`plan`](Self::plan); live, also a source that nothing is released from.
@@ -130,34 +177,35 @@ impl Run {
         if flags.mode() == Mode::Live {
             guard.check(&workspace.checkout().source)?;
         }
-        let (planned, changes) = Self::plan(workspace, flags, printer).await?;
-        let Planned {
-            plan,
+        let (prepared, actions) = Self::plan(workspace, flags, printer).await?;
+        let status = prepared.status();
+        let Prepared {
+            planned,
             planning,
             stored,
             target,
             existing,
+            selection: _,
             lock,
-        } = planned;
-        if changes.values().any(|change| *change != Change::Unchanged) {
-            printer.note(&pipeline::plan_table(&plan, &changes)?);
+        } = prepared;
+        let is_nothing =
+            |action: &Action| matches!(action, Action::Unchanged | Action::NotSelected);
+        if !actions.values().all(is_nothing) {
+            let listed = pipeline::listed(&planned, &actions)?;
+            let shown = listed
+                .iter()
+                .filter(|decision| decision.verdict != Verdict::NotSelected);
+            printer.note(&pipeline::plan_table(&planned.plan, shown, &[]));
         }
-        let mut release = Release::begin(workspace.folder(flags.mode()), plan, stored)?;
-        for (package, change) in changes {
-            let is_planned = release
-                .manifest()
-                .package(&package)
-                .is_some_and(|package| package.progress == Progress::Planned);
-            if change == Change::Existing && is_planned {
-                let reason = there(existing.get(&package));
-                release.record(&package, Event::Skipped { reason })?;
-            }
-        }
+        let left_out = left_out(actions, &existing);
+        let folder = workspace.folder(flags.mode());
+        let release = Release::begin(folder, planned.plan, stored, left_out)?;
         Ok(Self {
             planning,
             release,
             target,
             existing,
+            planned: status,
             _lock: lock,
         })
     }

@@ -19,7 +19,11 @@ pub(crate) struct Shown {
     causes: Vec<String>,
     help: Option<String>,
     excerpt: Option<(NamedSource<String>, LabeledSpan)>,
+    related: Vec<Shown>,
 }
+
+/// How many failures of one error are shown: more of them only hide the first.
+const MOST_RELATED: usize = 20;
 
 impl Shown {
     /// What is said of a failure of one package: the same form as for an error.
@@ -44,6 +48,12 @@ impl Shown {
                 .collect(),
             help: failure.help.as_deref().map(presentable),
             excerpt,
+            related: failure
+                .related
+                .iter()
+                .take(MOST_RELATED)
+                .map(Self::failure)
+                .collect(),
         }
     }
 
@@ -96,6 +106,7 @@ impl From<&Error> for Shown {
                 .collect(),
             help: error.hint().map(|hint| presentable(&hint)),
             excerpt,
+            related: Vec::new(),
         }
     }
 }
@@ -142,5 +153,10 @@ impl Diagnostic for Shown {
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         let label = self.excerpt.as_ref().map(|(_, label)| label.clone())?;
         Some(Box::new(std::iter::once(label)))
+    }
+
+    fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {
+        let related = self.related.iter().map(|shown| shown as &dyn Diagnostic);
+        (!self.related.is_empty()).then(|| Box::new(related) as _)
     }
 }

@@ -50,7 +50,13 @@ impl Checkout {
 }
 
 /// The trimmed output of a git command that succeeded.
-fn git(root: &Path, args: &[&str]) -> Option<String> {
+pub(crate) fn git(root: &Path, args: &[&str]) -> Option<String> {
+    let text = String::from_utf8(git_bytes(root, args)?).ok()?;
+    Some(text.trim().to_owned())
+}
+
+/// The output of a git command that succeeded.
+pub(crate) fn git_bytes(root: &Path, args: &[&str]) -> Option<Vec<u8>> {
     let output = tool("git")
         .arg("-C")
         .arg(root)
@@ -59,8 +65,7 @@ fn git(root: &Path, args: &[&str]) -> Option<String> {
         .env("GIT_OPTIONAL_LOCKS", "0")
         .output()
         .ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    output.status.success().then(|| text.trim().to_owned())
+    output.status.success().then_some(output.stdout)
 }
 
 /// A remote as the URL of its web page: `https://host/owner/name`, without credentials or `.git`.

@@ -117,6 +117,15 @@ impl Workspace {
         &self.config
     }
 
+    /// The configuration file: the named one, else where it is looked for first, whether there is one or not.
+    pub(crate) fn config_file(&self) -> PathBuf {
+        let named = self.named.iter().find(|(option, _)| *option == "--config");
+        named.map_or_else(
+            || self.root.join(config::FILE),
+            |(_, file)| self.current.join(file),
+        )
+    }
+
     /// Everything the tool writes.
     pub(crate) fn output(&self) -> &Path {
         &self.output

@@ -4,6 +4,7 @@
 //! values, so that what a release is allowed to do is decided, and tested, in one place:
 //!
 //! - A [`Plan`] says what will be built, signed and published, before anything is.
+//! - [`Decisions`] say of every output of a plan whether it will be built now, or why not.
 //! - A [`Manifest`] says how far each package of a plan has come. It changes by [`JournalEntry`]s
 //!   alone, see [`Manifest::apply`]; steps that make no sense are errors.
 //! - [`Shards`] say which of many jobs builds what of a plan, see [`Shards::cut`] and [`Manifest::merge`].
@@ -13,6 +14,7 @@
 //! The JSON schemas of all of them are in `schema/` of the repository and come from [`schema`].
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod decisions;
 mod digest;
 mod document;
 mod error;
@@ -37,6 +39,7 @@ mod timestamp;
 mod transition;
 mod variant;
 
+pub use decisions::{Decision, Decisions, UnplannedRecipe, Verdict};
 pub use digest::Digest;
 pub use document::DOCUMENT_LIMIT;
 pub use error::Error;

@@ -34,7 +34,7 @@ pub struct Package {
     pub fingerprint: Digest,
     /// The last step that succeeded.
     pub progress: Progress,
-    /// Why it is left out of this release. Then it stays [`Progress::Planned`].
+    /// Why it is left out of this release. Then it stays where it is, and is not published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped: Option<Skipped>,
     /// Why its tests were not run. Then it counts as [`Progress::Tested`] without a time.
@@ -236,6 +236,17 @@ pub enum PublishResult {
     Exists,
 }
 
+impl Skipped {
+    /// The reason of a package that the command line did not select.
+    pub const NOT_SELECTED: &str = "it was not selected";
+
+    /// Whether the command line did not select it.
+    #[must_use]
+    pub fn is_unselected(&self) -> bool {
+        self.reason == Self::NOT_SELECTED
+    }
+}
+
 impl Package {
     /// A package of which nothing but the plan is known.
     pub(crate) fn new(planned: &PlannedPackage) -> Self {
@@ -340,8 +351,8 @@ impl Package {
                 "has more than one of `skipped`, `error` and `blocked_by`",
             ),
             (
-                skipped.is_some() && *progress > Progress::Planned,
-                "is skipped, which only a planned one can be",
+                skipped.is_some() && *progress == Progress::Published,
+                "is skipped, although nothing is left to do",
             ),
             (
                 !blocked_by.is_empty() && *progress == Progress::Published,

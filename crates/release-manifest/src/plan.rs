@@ -128,7 +128,14 @@ impl Plan {
     /// The package of this key, if it is part of the plan.
     #[must_use]
     pub fn package(&self, key: &PackageKey) -> Option<&PlannedPackage> {
-        self.packages.iter().find(|package| package.is(key))
+        let found = self.packages.binary_search_by(|package| {
+            (package.subdir, &package.file).cmp(&(key.subdir, &key.file))
+        });
+        match found {
+            Ok(position) => self.packages.get(position),
+            // One that was put together elsewhere need not be sorted.
+            Err(_) => self.packages.iter().find(|package| package.is(key)),
+        }
     }
 
     /// Every package after all that it builds upon, and otherwise by key: the same plan gives
@@ -154,6 +161,36 @@ impl Plan {
     #[must_use]
     pub fn runtime_dependents(&self, of: &BTreeSet<PackageKey>) -> BTreeSet<PackageKey> {
         order::dependents(&self.packages, of, |package| &package.runs_with)
+    }
+
+    /// Everything that these need to be built, tested and installed, directly or through others: what their edges lead to. The
+    /// given packages themselves are part of it only where another one needs them.
+    #[must_use]
+    pub fn needs(&self, of: &BTreeSet<PackageKey>) -> BTreeSet<PackageKey> {
+        self.reached(of, |package| package.edges())
+    }
+
+    /// Everything that is installed with these, directly or through others.
+    #[must_use]
+    pub fn runtime_needs(&self, of: &BTreeSet<PackageKey>) -> BTreeSet<PackageKey> {
+        self.reached(of, |package| package.runs_with.iter())
+    }
+
+    fn reached<'a, E: Iterator<Item = &'a PackageKey>>(
+        &'a self,
+        from: &'a BTreeSet<PackageKey>,
+        edges: impl Fn(&'a PlannedPackage) -> E,
+    ) -> BTreeSet<PackageKey> {
+        let mut found: BTreeSet<&PackageKey> = BTreeSet::new();
+        let mut open: Vec<&PackageKey> = from.iter().collect();
+        while let Some(next) = open.pop() {
+            for edge in self.package(next).into_iter().flat_map(&edges) {
+                if found.insert(edge) {
+                    open.push(edge);
+                }
+            }
+        }
+        found.into_iter().cloned().collect()
     }
 
     /// Checks what the types cannot: no two packages whose keys differ in case alone, every edge

@@ -2,13 +2,15 @@
 
 use std::fmt;
 
-use crate::{JournalEntry, Manifest, Plan, Shards};
+use crate::{Decisions, JournalEntry, Manifest, Plan, Shards};
 
 /// A document of this crate that has a JSON schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SchemaName {
     /// `plan.json`.
     Plan,
+    /// What `plan` prints.
+    Decisions,
     /// `release-manifest.json`.
     Manifest,
     /// One line of `journal.jsonl`.
@@ -19,13 +21,20 @@ pub enum SchemaName {
 
 impl SchemaName {
     /// Every document with a schema.
-    pub const ALL: &[Self] = &[Self::Plan, Self::Manifest, Self::Journal, Self::Shards];
+    pub const ALL: &[Self] = &[
+        Self::Plan,
+        Self::Decisions,
+        Self::Manifest,
+        Self::Journal,
+        Self::Shards,
+    ];
 
     /// The name, also that of its file `schema/<name>.schema.json`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Plan => "plan",
+            Self::Decisions => "decisions",
             Self::Manifest => "manifest",
             Self::Journal => "journal",
             Self::Shards => "shards",
@@ -47,6 +56,7 @@ impl fmt::Display for SchemaName {
 pub fn schema(name: SchemaName) -> serde_json::Value {
     let mut schema = match name {
         SchemaName::Plan => schemars::schema_for!(Plan),
+        SchemaName::Decisions => schemars::schema_for!(Decisions),
         SchemaName::Manifest => schemars::schema_for!(Manifest),
         SchemaName::Journal => schemars::schema_for!(JournalEntry),
         SchemaName::Shards => schemars::schema_for!(Shards),

@@ -31,12 +31,13 @@ impl Manifest {
     /// | attested | tested | attested |
     /// | published | attested | published |
     /// | seen | published | the same |
-    /// | skipped | planned | planned, and no further |
+    /// | skipped | all but published | the same, and no further |
     /// | failed | the step whose next one belongs to the error's phase | the same |
     /// | blocked | all but published | the same |
     /// | returned | any later step | the step it names |
     ///
-    /// Each of them clears an earlier error and what blocked the package.
+    /// Each of them clears an earlier error and what blocked the package. One that is skipped takes none of the steps, and
+    /// stays skipped when it is returned.
     ///
     /// # Errors
     /// When the entry isn't the next one, is of another plan, names a package that isn't part of
@@ -108,6 +109,7 @@ fn step(package: &Package, at: Timestamp, event: &Event) -> Result<Package, Erro
             milliseconds: *milliseconds,
         })
     };
+    let is_skipped = package.skipped.is_some();
     let mut next = package.clone();
     next.go_back_to(from);
     let is_legal = match event {
@@ -122,19 +124,19 @@ fn step(package: &Package, at: Timestamp, event: &Event) -> Result<Package, Erro
             next.size = Some(*size);
             next.times.built = taken(milliseconds);
             next.log.clone_from(log);
-            from == Progress::Planned && package.skipped.is_none()
+            from == Progress::Planned && !is_skipped
         }
         Event::Tested { milliseconds } => {
             next.progress = Progress::Tested;
             next.times.tested = taken(milliseconds);
-            from == Progress::Built
+            from == Progress::Built && !is_skipped
         }
         Event::TestsSkipped { reason } => {
             next.progress = Progress::Tested;
             next.tests_skipped = Some(Skipped {
                 reason: reason.clone(),
             });
-            from == Progress::Built
+            from == Progress::Built && !is_skipped
         }
         Event::Attested {
             attestation,
@@ -143,7 +145,7 @@ fn step(package: &Package, at: Timestamp, event: &Event) -> Result<Package, Erro
             next.progress = Progress::Attested;
             next.attestation = Some(attestation.clone());
             next.times.attested = taken(milliseconds);
-            from == Progress::Tested
+            from == Progress::Tested && !is_skipped
         }
         Event::Published {
             published,
@@ -152,7 +154,7 @@ fn step(package: &Package, at: Timestamp, event: &Event) -> Result<Package, Erro
             next.progress = Progress::Published;
             next.published = Some(published.clone());
             next.times.published = taken(milliseconds);
-            from == Progress::Attested
+            from == Progress::Attested && !is_skipped
         }
         Event::Seen => {
             if let Some(published) = &mut next.published {
@@ -164,23 +166,24 @@ fn step(package: &Package, at: Timestamp, event: &Event) -> Result<Package, Erro
             next.skipped = Some(Skipped {
                 reason: reason.clone(),
             });
-            from == Progress::Planned
+            from < Progress::Published
         }
         Event::Failed { error } => {
             next.error = Some(error.clone());
-            error.phase.can_fail_at(from) && package.skipped.is_none()
+            error.phase.can_fail_at(from) && !is_skipped
         }
         Event::Blocked { by } => {
             next.blocked_by = by.clone();
             next.blocked_by.sort();
             next.blocked_by.dedup();
             from < Progress::Published
-                && package.skipped.is_none()
+                && !is_skipped
                 && !by.is_empty()
                 && !by.contains(&package.key())
         }
         Event::Returned { to, reason: _ } => {
             next.go_back_to(*to);
+            next.skipped.clone_from(&package.skipped);
             *to < from
         }
     };

@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use release_manifest::Plan;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, AsyncWriteExt as _, BufReader},
     process::{Child, Command},
@@ -18,7 +17,7 @@ use tokio::{
 };
 
 use super::{Message, Request, WorkerEnvironment, WorkerError, family};
-use crate::{BuildEvent, BuildRequest, Error, PlanRequest, Reporter};
+use crate::{BuildEvent, BuildRequest, Error, PlanRequest, Planned, Reporter};
 
 /// How long a worker may take to end after its answer, and its last words to arrive.
 const FAREWELL: Duration = Duration::from_secs(10);
@@ -49,10 +48,10 @@ impl Worker {
     ///
     /// # Errors
     /// Those of [`plan`](crate::plan()), and those of the worker.
-    pub async fn plan(&self, request: PlanRequest) -> Result<Plan, Error> {
+    pub async fn plan(&self, request: PlanRequest) -> Result<Planned, Error> {
         let trace = |event| tracing::info!(?event, "the worker says");
         match self.ask(Request::Plan(request), trace).await? {
-            Message::Planned(plan) => Ok(*plan),
+            Message::Planned(planned) => Ok(*planned),
             other => Err(unexpected("a plan", &other)),
         }
     }

@@ -64,7 +64,7 @@ fn perform(request: Request, events: &Events) -> Result<Message, Error> {
         match &request {
             Request::Plan(request) => plan(request)
                 .await
-                .map(|plan| Message::Planned(Box::new(plan))),
+                .map(|planned| Message::Planned(Box::new(planned))),
             Request::Build(request) => build(request, events).await.map(|()| Message::Built),
         }
     });

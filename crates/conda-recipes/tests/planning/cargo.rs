@@ -132,6 +132,6 @@ fn a_request_that_went_through_a_pipe_gives_the_same_plan() {
     )]);
     let json = serde_json::to_vec(&workspace.request().unwrap()).unwrap();
     let request: conda_recipes::PlanRequest = serde_json::from_slice(&json).unwrap();
-    let plan = futures::executor::block_on(conda_recipes::plan(&request)).unwrap();
-    assert_eq!(plan, workspace.plan());
+    let planned = futures::executor::block_on(conda_recipes::plan(&request)).unwrap();
+    assert_eq!(planned.plan, workspace.plan());
 }

@@ -221,3 +221,74 @@ fn failures_survive_the_pipe() {
     let json = serde_json::to_string(&failure).unwrap();
     assert_eq!(serde_json::from_str::<Failure>(&json).unwrap(), failure);
 }
+
+const GOOD: &str = "package: {name: good, version: '1'}\n";
+const TORN: &str = "package: {name: torn, version: '1'}\nbuilt: {}\n";
+
+#[test]
+fn all_recipes_that_do_not_render_are_told_together() {
+    let other = "package:\n  name: other\n  version: ${{ verson }}\n";
+    let workspace = Workspace::with(&[("good", GOOD), ("other", other), ("torn", TORN)]);
+    let failure = failure(&workspace);
+    assert_eq!(
+        (failure.code.as_str(), failure.message.as_str()),
+        ("invalid_recipes", "2 recipes cannot be planned")
+    );
+    let marked: Vec<&str> = failure.related.iter().map(marked).collect();
+    assert!(
+        marked[0].contains("verson") && marked[1] == "built",
+        "{marked:?}"
+    );
+}
+
+#[test]
+fn the_rest_is_planned_without_what_does_not_render_and_what_needs_it() {
+    let needs =
+        |name: &str, section: &str| format!("package: {{name: {name}, version: '1'}}\n{section}");
+    let workspace = Workspace::with(&[
+        ("good", GOOD),
+        ("torn", TORN),
+        ("host", &needs("host", "requirements: {host: [torn]}\n")),
+        ("run", &needs("run", "requirements: {run: [host]}\n")),
+        (
+            "tested",
+            &needs(
+                "tested",
+                "tests: [{script: 'true', requirements: {run: [torn]}}]\n",
+            ),
+        ),
+        ("beside", &needs("beside", "requirements: {run: [good]}\n")),
+    ]);
+    let mut request = workspace.request().unwrap();
+    request.keep_going = true;
+    let planned = futures::executor::block_on(conda_recipes::plan(&request)).unwrap();
+    let names: Vec<&str> = planned
+        .plan
+        .packages
+        .iter()
+        .map(|package| package.file.name())
+        .collect();
+    assert_eq!(names, ["beside", "good"]);
+    let unplanned: Vec<(&str, &str)> = planned
+        .unplanned
+        .iter()
+        .map(|it| {
+            (
+                it.output.as_deref().unwrap_or(&it.recipe),
+                it.failure.code.as_str(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        unplanned,
+        [
+            ("recipes/torn/recipe.yaml", "invalid_recipe"),
+            ("host", "needs_unplanned"),
+            ("run", "needs_unplanned"),
+            ("tested", "needs_unplanned"),
+        ]
+    );
+    // A build renders again, and must find the same plan.
+    let again = futures::executor::block_on(conda_recipes::plan(&request)).unwrap();
+    assert_eq!(again.plan.digest(), planned.plan.digest());
+}

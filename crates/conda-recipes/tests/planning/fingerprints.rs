@@ -56,34 +56,86 @@ fn changed(
         .collect()
 }
 
+/// Files, and what is made from them.
+const MADE_FROM: [(&str, &[&str]); 14] = [
+    // A recipe and its folder.
+    ("recipes/program/recipe.yaml", &["program"]),
+    ("recipes/library/build.sh", &["library", "program"]),
+    ("recipes/library/new-file", &["library", "program"]),
+    // A local source, and what its filter leaves out.
+    ("native/library.c", &["library", "program"]),
+    ("native/new.h", &["library", "program"]),
+    ("native/notes.txt", &[]),
+    ("schema/plan.json", &["schema"]),
+    // The packaged member, its path dependency, and what every member is built with.
+    ("crates/app/src/lib.rs", &["app"]),
+    ("crates/core/src/lib.rs", &["app"]),
+    ("Cargo.lock", &["app"]),
+    (".cargo/config.toml", &["app"]),
+    ("LICENSE", &["app"]),
+    // Nothing is made from these, or git ignores them.
+    ("crates/other/src/lib.rs", &[]),
+    ("README.md", &[]),
+];
+
+/// Files that git ignores, which nothing is made from.
+const IGNORED: [(&str, &[&str]); 3] = [
+    ("schema/cache.tmp", &[]),
+    ("crates/app/target/debug/app", &[]),
+    (
+        "target/conda-release/rehearsal/packages/linux-64/app.conda",
+        &[],
+    ),
+];
+
+#[test]
+fn what_is_made_from_a_changed_file_is_touched() {
+    for (file, expected) in MADE_FROM {
+        let workspace = workspace();
+        let mut request = workspace.request().unwrap();
+        let root = workspace.root().canonicalize().unwrap();
+        request.changed = Some([root.join(file)].into_iter().collect());
+        let planned = futures::executor::block_on(conda_recipes::plan(&request)).unwrap();
+        let touched = &planned.touched | &planned.plan.dependents(&planned.touched);
+        let names: Vec<&str> = touched.iter().map(|package| package.file.name()).collect();
+        assert_eq!(names, expected, "{file}");
+    }
+}
+
+#[test]
+fn a_removed_source_and_the_members_that_a_recipe_reads_touch_it() {
+    let workspace = cargo_workspace(&[
+        (
+            "reader",
+            "package: {name: reader, version: '${{ cargo.packages[\"other\"].version }}'}\n",
+        ),
+        (
+            "gone",
+            "package: {name: gone, version: '1'}\nsource: {path: ../../gone.txt}\n",
+        ),
+        (
+            "app",
+            "package: {name: app, version: '${{ cargo.version }}'}\n",
+        ),
+    ]);
+    let touched = |file: &str| -> Vec<String> {
+        let mut request = workspace.request().unwrap();
+        let root = workspace.root().canonicalize().unwrap();
+        request.changed = Some([root.join(file)].into_iter().collect());
+        let planned = futures::executor::block_on(conda_recipes::plan(&request)).unwrap();
+        let names = planned.touched.iter().map(|it| it.file.name().to_owned());
+        names.collect()
+    };
+    assert_eq!(touched("crates/other/Cargo.toml"), ["reader"]);
+    assert_eq!(touched("gone.txt"), ["gone"]);
+    // A member's recipe changes with what the member is made of, whatever its source is.
+    assert_eq!(touched("crates/core/src/lib.rs"), ["app"]);
+    assert_eq!(touched("Cargo.toml"), ["app", "reader"]);
+}
+
 #[test]
 fn exactly_what_is_made_from_a_file_changes_with_it() {
-    for (file, expected) in [
-        // A recipe and its folder.
-        ("recipes/program/recipe.yaml", &["program"][..]),
-        ("recipes/library/build.sh", &["library", "program"]),
-        ("recipes/library/new-file", &["library", "program"]),
-        // A local source, and what its filter leaves out.
-        ("native/library.c", &["library", "program"]),
-        ("native/new.h", &["library", "program"]),
-        ("native/notes.txt", &[]),
-        ("schema/plan.json", &["schema"]),
-        // The packaged member, its path dependency, and what every member is built with.
-        ("crates/app/src/lib.rs", &["app"]),
-        ("crates/core/src/lib.rs", &["app"]),
-        ("Cargo.lock", &["app"]),
-        (".cargo/config.toml", &["app"]),
-        ("LICENSE", &["app"]),
-        // Nothing is made from these, or git ignores them.
-        ("crates/other/src/lib.rs", &[]),
-        ("README.md", &[]),
-        ("schema/cache.tmp", &[]),
-        ("crates/app/target/debug/app", &[]),
-        (
-            "target/conda-release/rehearsal/packages/linux-64/app.conda",
-            &[],
-        ),
-    ] {
+    for (file, expected) in MADE_FROM.into_iter().chain(IGNORED) {
         let workspace = workspace();
         let before = workspace.fingerprints();
         let text = std::fs::read_to_string(workspace.root().join(file)).unwrap_or_default();

@@ -103,11 +103,13 @@ impl Workspace {
                 name: "conda-release".to_owned(),
                 version: "0.0.0".to_owned(),
             },
+            changed: None,
+            keep_going: false,
         })
     }
 
     pub(crate) fn try_plan(&self) -> Result<Plan, Error> {
-        futures::executor::block_on(plan(&self.request()?))
+        futures::executor::block_on(plan(&self.request()?)).map(|planned| planned.plan)
     }
 
     pub(crate) fn plan(&self) -> Plan {

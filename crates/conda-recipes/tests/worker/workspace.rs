@@ -88,6 +88,8 @@ impl Workspace {
                 name: "tests".to_owned(),
                 version: "1".to_owned(),
             },
+            changed: None,
+            keep_going: false,
         }
     }
 
@@ -109,7 +111,7 @@ impl Workspace {
     }
 
     pub(crate) fn try_plan(&self) -> Result<Plan, Error> {
-        block_on(self.worker().plan(self.request()))
+        block_on(self.worker().plan(self.request())).map(|planned| planned.plan)
     }
 
     pub(crate) fn plan(&self) -> Plan {
@@ -125,6 +127,7 @@ impl Workspace {
             expected: plan.digest(),
             build: plan.packages.iter().map(|package| package.key()).collect(),
             test: BTreeSet::new(),
+            absent: BTreeSet::new(),
         }
     }
 

@@ -106,6 +106,6 @@ impl BuildArgs {
         .await?;
         run.release.compact()?;
         show(&run.release, workspace, printer)?;
-        Ok(pipeline::outcome(&run.release, Progress::Tested))
+        Ok(pipeline::outcome(&run.release, Progress::Tested).and(run.planned))
     }
 }

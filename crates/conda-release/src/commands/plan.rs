@@ -1,6 +1,7 @@
 //! `plan`: what would be built, in order, and why.
 
 use clap::Args;
+use release_manifest::{Decisions, SchemaVersion};
 
 use crate::{
     error::Error,
@@ -12,14 +13,16 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Show what would be built, in order, and why
+/// Show what would be built, in order, and why, and what would not
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  conda-release plan                       every recipe of the workspace
-  conda-release plan recipes/zlib          one recipe
-  conda-release plan --output-format json  the plan as JSON, see `schema plan`
-  conda-release plan -x --shards 16        for real, cut for 16 jobs at the same time")]
+  conda-release plan                             every recipe of the workspace
+  conda-release plan recipes/zlib                one recipe
+  conda-release plan --changed-since origin/main what a branch changes, and what depends on it
+  conda-release plan --up-to zlib --exclude 'py-*'
+  conda-release plan --output-format json        plan and decisions as JSON, see `schema decisions`
+  conda-release plan -x --shards 16              for real, cut for 16 jobs at the same time")]
 pub struct PlanArgs {
     /// What to plan
     #[command(flatten)]
@@ -41,19 +44,27 @@ impl PlanArgs {
         printer: &Printer,
     ) -> Result<Status, Error> {
         let sharding = self.machines.sharding()?;
-        let (planned, changes) = Run::plan(workspace, &self.recipes, printer).await?;
-        let shown = pipeline::plan_table(&planned.plan, &changes)?;
+        let (plan, actions) = Run::plan(workspace, &self.recipes, printer).await?;
+        let status = plan.status();
+        let decisions = pipeline::listed(&plan.planned, &actions)?;
+        let unplanned = pipeline::unplanned(&plan.planned);
+        let shown = pipeline::plan_table(&plan.planned.plan, &decisions, &unplanned);
         if let Some(sharding) = sharding {
             printer.note(&shown);
             let folder = workspace.folder(self.recipes.mode()).shards();
-            let what = (&planned.plan, planned.left_out(&changes));
-            let last = planned.last();
+            let what = (&plan.planned.plan, plan.left_out_elsewhere(workspace)?);
             let machines = &self.machines;
-            machines.write(sharding, what, last, &folder, workspace, printer)?;
-            return Ok(Status::Done);
+            machines.write(sharding, what, plan.last(), &folder, workspace, printer)?;
+            return Ok(status);
         }
         printer.result(&shown)?;
-        printer.json(&planned.plan)?;
-        Ok(Status::Done)
+        printer.json(&Decisions {
+            schema_version: SchemaVersion,
+            plan_digest: plan.planned.plan.digest(),
+            decisions,
+            unplanned,
+            plan: plan.planned.plan,
+        })?;
+        Ok(status)
     }
 }

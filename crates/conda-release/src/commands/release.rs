@@ -35,10 +35,6 @@ Examples:
   conda-release release ./recipe.yaml --to https://prefix.dev/my-channel -x
   conda-release release --output-format json                print the manifest")]
 pub struct ReleaseArgs {
-    /// After a failure, go on with what does not need the failed package
-    #[arg(short, long)]
-    keep_going: bool,
-
     /// What to release
     #[command(flatten)]
     plan: PlanFlags,
@@ -77,6 +73,7 @@ impl ReleaseArgs {
             None => self.rehearse(&mut run, workspace, printer).await?,
             Some(target) => self.execute(&mut run, &target, workspace, printer).await?,
         };
+        let status = status.and(run.planned);
         run.release.compact()?;
         show(&run.release, workspace, printer)?;
         self.end(&run, status, started, workspace, invocation, printer);
@@ -94,8 +91,22 @@ impl ReleaseArgs {
         let (release, planning) = (&mut run.release, &run.planning);
         pipeline::build(release, planning, &worker, printer).await?;
         let checkout = planning.checkout();
-        pipeline::sign(release, workspace, checkout, self.keep_going, printer).await?;
-        pipeline::publish(release, &channel, workspace, self.keep_going, printer).await?;
+        pipeline::sign(
+            release,
+            workspace,
+            checkout,
+            self.plan.keep_going(),
+            printer,
+        )
+        .await?;
+        pipeline::publish(
+            release,
+            &channel,
+            workspace,
+            self.plan.keep_going(),
+            printer,
+        )
+        .await?;
         Ok(pipeline::outcome(release, Progress::Published))
     }
 
@@ -112,8 +123,8 @@ impl ReleaseArgs {
         let worker = pipeline::worker(workspace)?;
         let (release, planning) = (&mut run.release, &run.planning);
         pipeline::build(release, planning, &worker, printer).await?;
-        live.attester.sign(release, self.keep_going).await?;
-        live.publish(release, self.keep_going).await
+        live.attester.sign(release, self.plan.keep_going()).await?;
+        live.publish(release, self.plan.keep_going()).await
     }
 
     /// Says how it ended, and what does what is left.
@@ -149,7 +160,7 @@ impl ReleaseArgs {
             }
             status => {
                 // What did not fail waits for what did: it is released together.
-                let others = match status == Status::Build && !self.keep_going {
+                let others = match status == Status::Build && !self.plan.keep_going() {
                     true => "; --keep-going releases the others",
                     false => "",
                 };

@@ -21,6 +21,8 @@ enum Name {
     Config,
     /// The plan
     Plan,
+    /// What `plan` prints: the plan, and what is done about each output
+    Decisions,
     /// The release manifest
     Manifest,
     /// An entry of the journal
@@ -39,6 +41,7 @@ impl SchemaArgs {
             Name::Predicate => cep27::PREDICATE_SCHEMA.to_owned(),
             Name::Config => format!("{:#}", crate::config::schema()),
             Name::Plan => format!("{:#}", schema(SchemaName::Plan)),
+            Name::Decisions => format!("{:#}", schema(SchemaName::Decisions)),
             Name::Manifest => format!("{:#}", schema(SchemaName::Manifest)),
             Name::Journal => format!("{:#}", schema(SchemaName::Journal)),
             Name::Shards => format!("{:#}", schema(SchemaName::Shards)),

@@ -56,6 +56,7 @@ pub(crate) async fn build_some(
         expected: release.plan().digest(),
         build: build.clone(),
         test: test.clone(),
+        absent: absent(release),
     };
     let total = build.len() * 2 + test.len();
     let lines = Lines {
@@ -96,9 +97,19 @@ fn left_to_do(
     (at(Progress::Planned), at(Progress::Built))
 }
 
+/// The packages that are left out and not there: what lies under their names is of another plan.
+fn absent(release: &Release) -> BTreeSet<PackageKey> {
+    let packages = release.manifest().packages().iter();
+    packages
+        .filter(|package| package.progress == Progress::Planned && package.skipped.is_some())
+        .map(|package| package.key())
+        .collect()
+}
+
 /// Whether the local channel holds packages, or bundles of packages, that the plan does not make.
 fn holds_others(release: &Release) -> Result<bool, Error> {
     let packages = release.folder().packages();
+    let absent = absent(release);
     for subdir in Subdir::ALL.iter().copied() {
         let folder = packages.join(subdir.as_str());
         let entries = match fs::read_dir(&folder) {
@@ -118,10 +129,8 @@ fn holds_others(release: &Release) -> Result<bool, Error> {
                 .unwrap_or(&name)
                 .parse();
             let is_other = |file| {
-                release
-                    .plan()
-                    .package(&PackageKey { subdir, file })
-                    .is_none()
+                let key = PackageKey { subdir, file };
+                absent.contains(&key) || release.manifest().package(&key).is_none()
             };
             if file.is_ok_and(is_other) {
                 return Ok(true);

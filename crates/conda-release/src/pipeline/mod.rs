@@ -5,12 +5,15 @@
 
 mod building;
 mod checking;
+mod decisions;
 mod numbering;
 mod outcome;
+mod plan_table;
 mod planning;
 mod publishing;
 mod records;
 mod seeing;
+mod selection;
 mod signing;
 mod summary;
 mod uploading;
@@ -18,15 +21,19 @@ mod whole;
 mod worker;
 
 pub use planning::{BuildFlags, PlanFlags};
+pub use selection::SelectionFlags;
 
 pub(crate) use building::{build, build_some};
 pub(crate) use checking::{Known, check, check_unpublished, hash, served_from};
+pub(crate) use decisions::{Action, There, decide, listed, unplanned};
 pub(crate) use outcome::{outcome, outcome_of, reached, ready};
-pub(crate) use planning::{Change, Planning, count, plan_table};
+pub(crate) use plan_table::plan_table;
+pub(crate) use planning::{Planning, count};
 pub(crate) use publishing::{
     PublishOptions, failed, line, publish, publish_to, upload, upload_all,
 };
 pub(crate) use seeing::{Made, Wanted, see};
+pub(crate) use selection::Selection;
 pub(crate) use signing::{
     REHEARSAL_TRUST, rehearsal_identity, rehearsal_trust, sign, sign_as, wants_attestation,
     with_sandbox,

@@ -1,7 +1,7 @@
 //! Build numbers that depend on what the channel has: found out first, and then planned with.
 
-use conda_recipes::{BuildNumber, build_numbers, worker::Worker};
-use release_manifest::{Manifest, Plan, Progress};
+use conda_recipes::{BuildNumber, Planned, build_numbers, worker::Worker};
+use release_manifest::{Manifest, Progress};
 
 use super::planning::Planning;
 use crate::{error::Error, release::Stored, target::Target};
@@ -19,7 +19,7 @@ impl Planning {
         worker: &Worker,
         stored: Option<&Stored>,
         target: Option<&Target>,
-    ) -> Result<Plan, Error> {
+    ) -> Result<Planned, Error> {
         let asked = self.build_number();
         let relative = asked.filter(|number| !matches!(number, BuildNumber::Exactly(_)));
         let earlier = stored.map(|stored| &stored.plan);
@@ -29,16 +29,17 @@ impl Planning {
         };
         if let Some(stored) = stored.filter(|stored| is_unfinished(&stored.manifest)) {
             self.set_build_numbers(build_numbers(&stored.plan));
-            let plan = self.rendered(worker, earlier).await?;
-            if plan.digest() == stored.plan.digest() {
-                return Ok(plan);
+            let planned = self.rendered(worker, earlier).await?;
+            if planned.plan.digest() == stored.plan.digest() {
+                return Ok(planned);
             }
             self.set_build_numbers(Default::default());
         }
-        let plan = self.rendered(worker, earlier).await?;
-        let numbers = relative.of_recipes(&plan, &target.highest_build_numbers(&plan).await?);
-        if numbers == build_numbers(&plan) {
-            return Ok(plan);
+        let planned = self.rendered(worker, earlier).await?;
+        let plan = &planned.plan;
+        let numbers = relative.of_recipes(plan, &target.highest_build_numbers(plan).await?);
+        if numbers == build_numbers(plan) {
+            return Ok(planned);
         }
         self.set_build_numbers(numbers);
         self.rendered(worker, earlier).await

@@ -33,7 +33,7 @@ pub(crate) fn reached(release: &Release, progress: Progress, keep_going: bool) -
     let unusable = release.plan().runtime_dependents(&behind);
     packages
         .iter()
-        .filter(|package| package.progress >= progress)
+        .filter(|package| package.progress >= progress && package.skipped.is_none())
         .map(Package::key)
         .filter(|key| !unusable.contains(key))
         .collect()

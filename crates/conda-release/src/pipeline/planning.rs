@@ -10,16 +10,17 @@ use std::{
 use cep27::Subdir;
 use clap::{Args, ValueEnum};
 use conda_recipes::{
-    BuildNumber, BuildOptions, PackageFormat, PlanRequest, TestMode, worker::Worker,
+    BuildNumber, BuildOptions, PackageFormat, PlanRequest, Planned, TestMode, worker::Worker,
 };
-use release_manifest::{Mode, PackageKey, Plan, Progress, RelativePath, Tool};
+use release_manifest::{Mode, Plan, RelativePath, Tool};
 
+use super::{Selection, SelectionFlags};
 use crate::{
     error::Error,
     printer::{Printer, duration},
     release::Stored,
+    since::{Since, since},
     source::Checkout,
-    table::table,
     target::Target,
     workspace::{Workspace, tool},
 };
@@ -39,12 +40,38 @@ pub struct PlanFlags {
     #[arg(short = 'x', long)]
     execute: bool,
 
+    /// After a failure, go on with what does not need the failed recipe or package
+    #[arg(short, long)]
+    keep_going: bool,
+
+    /// What of it
+    #[command(flatten)]
+    selection: SelectionFlags,
+
     /// How to build
     #[command(flatten)]
     build: BuildFlags,
 }
 
 impl PlanFlags {
+    /// Whether what does not need what failed goes on.
+    pub(crate) fn keep_going(&self) -> bool {
+        self.keep_going
+    }
+
+    /// Which outputs of a plan they select.
+    ///
+    /// # Errors
+    /// A name that no output has.
+    pub(crate) fn selection(
+        &self,
+        planning: &Planning,
+        planned: &Planned,
+    ) -> Result<Selection, Error> {
+        let compares = planning.request.changed.is_some();
+        self.selection.of(planned, compares)
+    }
+
     /// What they ask for.
     pub(crate) fn mode(&self) -> Mode {
         match self.execute {
@@ -143,6 +170,8 @@ impl BuildFlags {
 pub(crate) struct Planning {
     request: PlanRequest,
     checkout: Checkout,
+    /// The file whose change decides about everything, where changes were to be planned.
+    decides: Option<String>,
 }
 
 impl Planning {
@@ -165,6 +194,14 @@ impl Planning {
             None => (workspace.rehearsed_channel(channel.as_deref())?, None),
             Some(target) => (target.attested().clone(), target.published_at().await?),
         };
+        let options = flags.build.over(&config.build);
+        let compared = flags.selection.changed_since();
+        let compared = compared.map(|reference| since(workspace, reference, &options));
+        let (changed, decides) = match compared.transpose()? {
+            None => (None, None),
+            Some(Since::Files(changed)) => (Some(changed), None),
+            Some(Since::Everything(file)) => (None, Some(file)),
+        };
         let request = PlanRequest {
             root: workspace.root().to_owned(),
             output: workspace.folder(mode).path().to_owned(),
@@ -175,12 +212,18 @@ impl Planning {
             channel,
             build_numbers: BTreeMap::new(),
             timestamp: 0,
-            options: flags.build.over(&config.build),
+            options,
             cargo: conda_recipes::cargo_context(workspace.root(), &config.package, &recipes)?,
             tool: tool(),
             recipes,
+            changed,
+            keep_going: flags.keep_going,
         };
-        Ok(Self { request, checkout })
+        Ok(Self {
+            request,
+            checkout,
+            decides,
+        })
     }
 
     /// What gives a plan again that another job made: its recipes, source, channel and time, and
@@ -257,8 +300,14 @@ impl Planning {
             cargo: conda_recipes::cargo_context(workspace.root(), &config.package, &recipes)?,
             tool: tool(),
             recipes,
+            changed: None,
+            keep_going: false,
         };
-        Ok(Self { request, checkout })
+        Ok(Self {
+            request,
+            checkout,
+            decides: None,
+        })
     }
 
     /// The request that the last plan answered; a build repeats it.
@@ -291,19 +340,22 @@ impl Planning {
         stored: Option<&Stored>,
         target: Option<&Target>,
         printer: &Printer,
-    ) -> Result<Plan, Error> {
+    ) -> Result<Planned, Error> {
+        if let Some(file) = &self.decides {
+            printer.status("Changed", &format!("`{file}`, and so everything"));
+        }
         let started = Instant::now();
-        let plan = self.numbered(worker, stored, target).await?;
+        let planned = self.numbered(worker, stored, target).await?;
         printer.status(
             "Planned",
             &format!(
                 "{} of {} in {}",
-                count(plan.packages.len(), "package"),
+                count(planned.plan.packages.len(), "package"),
                 count(self.request.recipes.len(), "recipe"),
                 duration(started.elapsed()),
             ),
         );
-        Ok(plan)
+        Ok(planned)
     }
 
     /// Has the worker render everything as it is asked for now.
@@ -314,7 +366,7 @@ impl Planning {
         &mut self,
         worker: &Worker,
         stored: Option<&Plan>,
-    ) -> Result<Plan, Error> {
+    ) -> Result<Planned, Error> {
         let fixed = source_date_epoch()?.or(match self.checkout.source.dirty {
             true => None,
             false => self.checkout.commit_time,
@@ -324,13 +376,14 @@ impl Planning {
         // Without a commit's time, packages carry the time of the run that planned them, so that
         // the same command again finds them as it planned them.
         self.request.timestamp = fixed.or(stored.map(|plan| plan.timestamp)).unwrap_or(now);
-        let mut plan = worker.plan(self.request.clone()).await?;
-        if fixed.is_none() && stored.is_some_and(|stored| stored.digest() != plan.digest()) {
+        let mut planned = worker.plan(self.request.clone()).await?;
+        let is_other = |stored: &Plan| stored.digest() != planned.plan.digest();
+        if fixed.is_none() && stored.is_some_and(is_other) {
             // Planned again rather than patched: build folders carry the time.
             self.request.timestamp = now;
-            plan = worker.plan(self.request.clone()).await?;
+            planned = worker.plan(self.request.clone()).await?;
         }
-        Ok(plan)
+        Ok(planned)
     }
 }
 
@@ -350,112 +403,6 @@ fn source_date_epoch() -> Result<Option<i64>, Error> {
             value.display()
         ))),
     }
-}
-
-/// How a planned package relates to what an earlier run left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
-    /// No package of this name was planned before.
-    New,
-    /// Its recipe, sources, variant or what it builds upon changed.
-    Changed,
-    /// As it was.
-    Unchanged,
-    /// The channel has a package of its name: it is not built.
-    Existing,
-}
-
-impl Change {
-    /// How each package of `plan` relates to the stored release.
-    ///
-    /// What was not built before, and is among `existing`, need not be built.
-    pub(crate) fn of(
-        plan: &Plan,
-        stored: Option<&Stored>,
-        existing: &BTreeSet<PackageKey>,
-    ) -> BTreeMap<PackageKey, Self> {
-        let change = |package: &release_manifest::PlannedPackage| {
-            let key = package.key();
-            let old = stored.and_then(|stored| stored.manifest.package(&key));
-            let same = old.filter(|old| old.fingerprint == package.fingerprint);
-            match (old, same) {
-                (_, Some(same)) if same.progress > Progress::Planned => Self::Unchanged,
-                _ if existing.contains(&key) => Self::Existing,
-                (_, Some(_)) => Self::Unchanged,
-                (None, None) => Self::New,
-                (Some(_), None) => Self::Changed,
-            }
-        };
-        plan.packages
-            .iter()
-            .map(|package| (package.key(), change(package)))
-            .collect()
-    }
-
-    /// The word for it.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::New => "new",
-            Self::Changed => "changed",
-            Self::Unchanged => "unchanged",
-            Self::Existing => "in the channel",
-        }
-    }
-}
-
-/// The plan as a person reads it: packages in the order they are built, then what recipes skip.
-pub(crate) fn plan_table(
-    plan: &Plan,
-    changes: &BTreeMap<PackageKey, Change>,
-) -> Result<String, Error> {
-    let names: BTreeSet<String> = plan
-        .packages
-        .iter()
-        .map(|package| key_of(package.file.name()))
-        .collect();
-    let order = plan.build_order()?;
-    let rows = order
-        .iter()
-        .filter_map(|key| plan.package(key))
-        .map(|package| {
-            [
-                package.key().to_string(),
-                package.recipe.as_str().to_owned(),
-                chosen(&package.variant, &names),
-                changes
-                    .get(&package.key())
-                    .map_or("", |change| change.as_str())
-                    .to_owned(),
-            ]
-        });
-    let skipped = plan.skipped.iter().map(|skipped| {
-        [
-            skipped.output.clone(),
-            skipped.recipe.as_str().to_owned(),
-            chosen(&skipped.variant, &names),
-            format!("skipped: {}", skipped.reason),
-        ]
-    });
-    Ok(table(
-        &["PACKAGE", "RECIPE", "VARIANT", "STATE"],
-        rows.chain(skipped),
-    ))
-}
-
-/// The part of a variant that somebody chose: not the platform, and not the exact pins on other
-/// packages of the plan, which follow from it.
-fn chosen(variant: &BTreeMap<String, String>, packages: &BTreeSet<String>) -> String {
-    variant
-        .iter()
-        .filter(|(key, _)| key.as_str() != "target_platform" && !packages.contains(&key_of(key)))
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect::<Vec<_>>()
-        .join(" ")
-}
-
-/// A package name as variants write it.
-fn key_of(name: &str) -> String {
-    name.replace('-', "_")
 }
 
 /// `1 package`, `8 packages`.

@@ -63,8 +63,10 @@ pub(crate) async fn publish(
         .iter()
         .filter(|package| is_there(package.progress))
         .map(|package| package.key());
+    let wanted = packages.iter().filter(|package| package.skipped.is_none());
+    let wanted = wanted.count();
     let kept: BTreeSet<PackageKey> = there.chain(keys.iter().cloned()).collect();
-    if keys.is_empty() && kept.len() < packages.len() {
+    if keys.is_empty() && kept.len() < wanted {
         // Something failed before: what an earlier run published stays for the next one.
         return Ok(());
     }

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use release_manifest::{Package, Progress};
+use release_manifest::{Package, Progress, Skipped};
 
+use super::count;
 use crate::{
     commands::trust::PUBLIC_GOOD,
     printer::size,
@@ -15,7 +16,13 @@ use crate::{
 
 /// Every package: size, digest, log index, and where it is or why it is nowhere.
 pub(crate) fn packages_table(release: &Release, current: &Path) -> String {
-    let rows = release.manifest().packages().iter().map(|package| {
+    let is_out = |package: &&Package| {
+        let is_unselected = package.skipped.as_ref().is_some_and(Skipped::is_unselected);
+        is_unselected && package.progress == Progress::Planned
+    };
+    let packages = release.manifest().packages();
+    let shown = packages.iter().filter(|package| !is_out(package));
+    let rows = shown.map(|package| {
         let index = package
             .attestation
             .as_ref()
@@ -30,7 +37,11 @@ pub(crate) fn packages_table(release: &Release, current: &Path) -> String {
             place(package, current),
         ]
     });
-    table(&["PACKAGE", "SIZE>", "SHA-256", "LOG>", "WHERE"], rows)
+    let table = table(&["PACKAGE", "SIZE>", "SHA-256", "LOG>", "WHERE"], rows);
+    match packages.iter().filter(is_out).count() {
+        0 => table,
+        out => format!("{table}\n\nNot selected: {}", count(out, "other package")),
+    }
 }
 
 fn place(package: &Package, current: &Path) -> String {
@@ -44,7 +55,10 @@ fn place(package: &Package, current: &Path) -> String {
                 .to_string(),
             None => published.url.clone(),
         },
-        (None, None) if package.skipped.is_some() => "in the channel before".to_owned(),
+        (None, None) if let Some(skipped) = &package.skipped => match skipped.is_unselected() {
+            true => format!("{}, not selected", package.progress),
+            false => "in the channel before".to_owned(),
+        },
         (None, None) if !package.blocked_by.is_empty() => "blocked".to_owned(),
         (None, None) => package.progress.to_string(),
     }

@@ -6,10 +6,10 @@ use cep27::{FileName, Sha256, Subdir};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use release_manifest::{
-    Attestation, Digest, Event, Isolation, JournalEntry, Manifest, Mode, PackageError, PackageKey,
-    Phase, Plan, PlannedPackage, Progress, ProvenanceRecord, PublishResult, Published,
-    RelativePath, ReleaseRecord, SchemaVersion, SkippedOutput, Source, SourceDigest, Timestamp,
-    Tool, Trust,
+    Attestation, Decision, Decisions, Digest, Event, Isolation, JournalEntry, Manifest, Mode,
+    PackageError, PackageKey, Phase, Plan, PlannedPackage, Progress, ProvenanceRecord,
+    PublishResult, Published, RelativePath, ReleaseRecord, SchemaVersion, SkippedOutput, Source,
+    SourceDigest, Timestamp, Tool, Trust, UnplannedRecipe, Verdict,
 };
 use serde_json::Value;
 
@@ -63,6 +63,46 @@ pub(crate) fn plan() -> Plan {
                 reason: "already in the channel".to_owned(),
             })
             .into(),
+    }
+}
+
+/// Of the plan, one package is built, and one output is skipped by its recipe.
+pub(crate) fn decisions() -> Decisions {
+    let plan = plan();
+    let skipped = &plan.skipped[0];
+    let decisions = vec![
+        Decision {
+            output: "libgreet".to_owned(),
+            package: Some(key(LIBRARY)),
+            recipe: plan.packages[1].recipe.clone(),
+            variant: plan.packages[1].variant.clone(),
+            build_platform: Some(plan.packages[1].build_platform),
+            verdict: Verdict::Build,
+            reason: "new".to_owned(),
+            tests_deferred: Some("tests for osx-64 do not run on linux-64".to_owned()),
+        },
+        Decision {
+            output: skipped.output.clone(),
+            package: None,
+            recipe: skipped.recipe.clone(),
+            variant: BTreeMap::new(),
+            build_platform: None,
+            verdict: Verdict::Skipped,
+            reason: skipped.reason.clone(),
+            tests_deferred: None,
+        },
+    ];
+    Decisions {
+        schema_version: SchemaVersion,
+        plan_digest: plan.digest(),
+        decisions,
+        unplanned: vec![UnplannedRecipe {
+            recipe: "recipes/other/recipe.yaml".to_owned(),
+            output: Some("other".to_owned()),
+            code: "needs_unplanned".to_owned(),
+            message: "`other` needs `torn`, which cannot be planned".to_owned(),
+        }],
+        plan,
     }
 }
 

@@ -60,6 +60,10 @@ fn other_documents_are_not() {
     let (manifest, journal) = samples::release();
     let documents = [
         (SchemaName::Plan, serde_json::to_value(samples::plan())),
+        (
+            SchemaName::Decisions,
+            serde_json::to_value(samples::decisions()),
+        ),
         (SchemaName::Manifest, serde_json::to_value(manifest)),
         (SchemaName::Journal, serde_json::to_value(&journal[0])),
         (SchemaName::Journal, serde_json::to_value(&journal[4])),

@@ -116,18 +116,32 @@ fn the_attestation_of_the_whole_goes_with_that_of_a_package() {
 }
 
 #[test]
-fn what_is_skipped_stays_planned() {
-    let mut manifest = at(Progress::Planned);
-    let skipped = Event::Skipped {
+fn what_is_skipped_goes_no_further_and_stays_skipped_when_it_is_returned() {
+    let skipped = || Event::Skipped {
         reason: "already in the channel".to_owned(),
     };
-    samples::record(&mut manifest, [(LIBRARY, skipped)]);
-    for event in [built(LIBRARY), failed(Phase::Build)] {
-        let entry = manifest.entry(samples::moment(0), key(LIBRARY), event);
-        assert!(matches!(
-            manifest.apply(&entry),
-            Err(Error::Transition { .. })
-        ));
+    let steps = [
+        (Progress::Planned, built(LIBRARY), Phase::Build),
+        (Progress::Built, TESTED, Phase::Test),
+        (Progress::Tested, attested(LIBRARY), Phase::Sign),
+        (Progress::Attested, published(LIBRARY), Phase::Publish),
+    ];
+    for (progress, next, phase) in steps {
+        let mut manifest = at(progress);
+        samples::record(&mut manifest, [(LIBRARY, skipped())]);
+        for event in [next, failed(phase)] {
+            let entry = manifest.entry(samples::moment(0), key(LIBRARY), event);
+            assert!(matches!(
+                manifest.apply(&entry),
+                Err(Error::Transition { .. })
+            ));
+        }
+        if progress > Progress::Planned {
+            samples::record(&mut manifest, [(LIBRARY, returned(Progress::Planned))]);
+        }
+        let package = manifest.package(&key(LIBRARY)).unwrap();
+        assert_eq!(package.progress, Progress::Planned);
+        assert!(package.skipped.is_some());
     }
 }
 
@@ -210,7 +224,7 @@ fn check(package: &Package) {
     assert_eq!(package.published.is_some(), reached(Progress::Published));
     assert_eq!(times.published.is_some(), reached(Progress::Published));
     assert!(package.error.is_none() || package.blocked_by.is_empty());
-    assert!(package.skipped.is_none() || package.progress == Progress::Planned);
+    assert!(package.skipped.is_none() || package.progress < Progress::Published);
 }
 
 proptest! {

@@ -1,0 +1,242 @@
+//! What is done about each output: built, or why not.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use conda_recipes::Planned;
+use release_manifest::{
+    Decision, Mode, PackageKey, Plan, PlannedPackage, Progress, Skipped, SkippedOutput,
+    UnplannedRecipe, Verdict,
+};
+
+use super::Selection;
+use crate::{error::Error, release::Stored};
+
+/// What is done about a package of the plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// It is built.
+    Build {
+        /// What it is built for.
+        why: Why,
+        /// The selected package that needs it, where it was not selected itself.
+        needed_by: Option<PackageKey>,
+    },
+    /// It was built before, and is as it was.
+    Unchanged,
+    /// The channel has a package of its name.
+    Existing,
+    /// The command line did not select it.
+    NotSelected,
+}
+
+/// Why a package is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// No package of this name was planned before.
+    New,
+    /// Its recipe, sources, variant or what it builds upon changed.
+    Changed,
+    /// It was planned before, and not built.
+    Unbuilt,
+}
+
+/// What is there besides the plan.
+pub(crate) struct There<'a> {
+    /// What an earlier run left.
+    pub(crate) stored: Option<&'a Stored>,
+    /// What the channel has under the names of the plan. A rehearsal doesn't ask.
+    pub(crate) existing: &'a BTreeSet<PackageKey>,
+    /// Whether what the channel has is not built again.
+    pub(crate) skips_existing: bool,
+}
+
+/// What is done about each package of a plan.
+///
+/// What a package that is built needs is built too, or was, or is in the channel. Where no names rule it out, it is added to a
+/// selection by changes.
+///
+/// # Errors
+/// [`Error::NeedsUnselected`] for packages that need what the names rule out and is nowhere.
+pub(crate) fn decide(
+    plan: &Plan,
+    there: &There<'_>,
+    selection: &Selection,
+) -> Result<BTreeMap<PackageKey, Action>, Error> {
+    let mut actions: BTreeMap<PackageKey, Action> = plan
+        .packages
+        .iter()
+        .map(|package| {
+            let key = package.key();
+            let action = match selection.has(&key) {
+                true => there.action(package, &key, None),
+                false => Action::NotSelected,
+            };
+            (key, action)
+        })
+        .collect();
+    if selection.is_everything() {
+        return Ok(actions);
+    }
+    let is_built = |action: &Action| matches!(action, Action::Build { .. });
+    let mut open: VecDeque<PackageKey> = actions
+        .iter()
+        .filter(|(_, action)| is_built(action))
+        .map(|(key, _)| key.clone())
+        .collect();
+    let mut missing: BTreeMap<PackageKey, BTreeSet<PackageKey>> = BTreeMap::new();
+    while let Some(key) = open.pop_front() {
+        let Some(package) = plan.package(&key) else {
+            continue;
+        };
+        let installed = match plan.mode {
+            Mode::Live => plan.runtime_needs(&BTreeSet::from([key.clone()])),
+            Mode::Rehearsal => BTreeSet::new(),
+        };
+        let needs: BTreeSet<&PackageKey> = package
+            .builds_on
+            .iter()
+            .chain(&package.test_needs)
+            .collect();
+        for need in needs {
+            let Some(needed) = plan.package(need) else {
+                continue;
+            };
+            let is_left_out = actions.get(need) == Some(&Action::NotSelected);
+            if !is_left_out || there.has(needed, need, installed.contains(need)) {
+                continue;
+            }
+            if selection.allows(need) {
+                actions.insert(need.clone(), there.action(needed, need, Some(&key)));
+                open.push_back(need.clone());
+            } else {
+                missing.entry(key.clone()).or_default().insert(need.clone());
+            }
+        }
+    }
+    match missing.is_empty() {
+        true => Ok(actions),
+        false => Err(Error::NeedsUnselected {
+            needs: missing,
+            is_live: plan.mode == Mode::Live,
+        }),
+    }
+}
+
+impl There<'_> {
+    /// What is done about a package that the run is about.
+    fn action(
+        &self,
+        package: &PlannedPackage,
+        key: &PackageKey,
+        needed_by: Option<&PackageKey>,
+    ) -> Action {
+        let old = self.stored.and_then(|stored| stored.manifest.package(key));
+        let same = old.filter(|old| old.fingerprint == package.fingerprint);
+        let why = match (old, same) {
+            (_, Some(same)) if same.progress > Progress::Planned => return Action::Unchanged,
+            _ if self.skips_existing && self.existing.contains(key) => return Action::Existing,
+            (_, Some(_)) => Why::Unbuilt,
+            (None, None) => Why::New,
+            (Some(_), None) => Why::Changed,
+        };
+        Action::Build {
+            why,
+            needed_by: needed_by.cloned(),
+        }
+    }
+
+    /// Whether others can be built with a package that is not built now; for who is installed with it for real, whether the
+    /// channel has it.
+    fn has(&self, package: &PlannedPackage, key: &PackageKey, must_be_published: bool) -> bool {
+        let least = match must_be_published {
+            true => Progress::Published,
+            false => Progress::Built,
+        };
+        let old = self.stored.and_then(|stored| stored.manifest.package(key));
+        let is_same =
+            old.is_some_and(|old| old.fingerprint == package.fingerprint && old.progress >= least);
+        is_same || self.existing.contains(key)
+    }
+}
+
+impl Action {
+    fn verdict(&self) -> Verdict {
+        match self {
+            Self::Build { .. } => Verdict::Build,
+            Self::Unchanged => Verdict::Unchanged,
+            Self::Existing => Verdict::InChannel,
+            Self::NotSelected => Verdict::NotSelected,
+        }
+    }
+
+    fn reason(&self) -> String {
+        match self {
+            Self::Build { why, needed_by } => {
+                let why = match why {
+                    Why::New => "new",
+                    Why::Changed => "changed",
+                    Why::Unbuilt => "not built yet",
+                };
+                match needed_by {
+                    None => why.to_owned(),
+                    Some(package) => format!("{why}, needed by {}", package.file.name()),
+                }
+            }
+            Self::Unchanged => "it was built before, from the same".to_owned(),
+            Self::Existing => "the channel has a package of this name".to_owned(),
+            Self::NotSelected => Skipped::NOT_SELECTED.to_owned(),
+        }
+    }
+}
+
+/// The decisions as `plan` prints them: packages in the order of building, then what recipes skip.
+///
+/// # Errors
+/// The plan has no order.
+pub(crate) fn listed(
+    planned: &Planned,
+    actions: &BTreeMap<PackageKey, Action>,
+) -> Result<Vec<Decision>, Error> {
+    let plan = &planned.plan;
+    let order = plan.build_order()?;
+    let packages = order.into_iter().filter_map(|key| {
+        let (package, action) = (plan.package(&key)?, actions.get(&key)?);
+        Some(Decision {
+            output: package.file.name().to_owned(),
+            recipe: package.recipe.clone(),
+            variant: package.variant.clone(),
+            build_platform: Some(package.build_platform),
+            verdict: action.verdict(),
+            reason: action.reason(),
+            tests_deferred: planned.deferred.get(&key).cloned(),
+            package: Some(key),
+        })
+    });
+    Ok(packages.chain(plan.skipped.iter().map(skipped)).collect())
+}
+
+fn skipped(skipped: &SkippedOutput) -> Decision {
+    Decision {
+        output: skipped.output.clone(),
+        package: None,
+        recipe: skipped.recipe.clone(),
+        variant: skipped.variant.clone(),
+        build_platform: None,
+        verdict: Verdict::Skipped,
+        reason: skipped.reason.clone(),
+        tests_deferred: None,
+    }
+}
+
+/// What could not be planned, as `plan` prints it.
+pub(crate) fn unplanned(planned: &Planned) -> Vec<UnplannedRecipe> {
+    let unplanned = planned.unplanned.iter();
+    unplanned
+        .map(|unplanned| UnplannedRecipe {
+            recipe: unplanned.recipe.clone(),
+            output: unplanned.output.clone(),
+            code: unplanned.failure.code.clone(),
+            message: unplanned.failure.message.clone(),
+        })
+        .collect()
+}

@@ -1,0 +1,112 @@
+//! What changed in the repository since a git reference.
+
+use std::path::{Path, PathBuf};
+
+use conda_recipes::{BuildOptions, Changed};
+use fs_err as fs;
+
+use crate::{
+    config,
+    error::Error,
+    source::{git, git_bytes},
+    workspace::Workspace,
+};
+
+/// What changed since a git reference.
+#[derive(Clone, Debug)]
+pub(crate) enum Since {
+    /// These files.
+    Files(Changed),
+    /// Something that decides about every output, which is named.
+    Everything(String),
+}
+
+/// Compares the working tree, with what is not committed, with the commit at which HEAD left `reference`: what a pull request
+/// changes, whatever was merged there meanwhile.
+///
+/// A changed configuration, or a changed variant file that it or the command line names, is everything.
+///
+/// # Errors
+/// No repository, a reference that git doesn't know, or one that has no commit in common with HEAD.
+pub(crate) fn since(
+    workspace: &Workspace,
+    reference: &str,
+    options: &BuildOptions,
+) -> Result<Since, Error> {
+    let root = workspace.root();
+    let unknown = |reason| Error::Reference {
+        reference: reference.to_owned(),
+        reason,
+    };
+    let top = git(root, &["rev-parse", "--show-toplevel"])
+        .ok_or_else(|| unknown("the workspace is in no git repository"))?;
+    let top = fs::canonicalize(&top).map_err(Error::output("read", &top))?;
+    let named = format!("{reference}^{{commit}}");
+    let verify = ["rev-parse", "--verify", "--quiet", "--end-of-options"];
+    let commit = git(root, &[&verify[..], &[&named]].concat())
+        .ok_or_else(|| unknown("git knows no such commit, branch or tag"))?;
+    let base = git(root, &["merge-base", &commit, "HEAD"])
+        .ok_or_else(|| unknown("it has no commit in common with HEAD, as far as is known here"))?;
+    let diff = ["diff", "--name-only", "-z", "--no-renames", "--no-ext-diff"];
+    let tracked = git_bytes(&top, &[&diff[..], &[&base, "--"]].concat());
+    let untracked = git_bytes(&top, &["ls-files", "--others", "--exclude-standard", "-z"]);
+    let (Some(tracked), Some(untracked)) = (tracked, untracked) else {
+        return Err(unknown("git could not compare with it"));
+    };
+    let output = workspace.output();
+    let changed: Changed = paths(&tracked)
+        .chain(paths(&untracked))
+        .map(|path| top.join(path))
+        .filter(|path| !path.starts_with(output))
+        .collect();
+
+    let shown = |path: &Path| {
+        path.strip_prefix(root)
+            .unwrap_or(path)
+            .display()
+            .to_string()
+    };
+    let configured = workspace.config_file();
+    let variants = options.variants.iter().map(|file| root.join(file));
+    let decides = std::iter::once(configured)
+        .chain(variants)
+        .map(|path| real(&path))
+        .find(|path| changed.contains(path));
+    if let Some(path) = decides {
+        return Ok(Since::Everything(shown(&path)));
+    }
+    let cargo = root.join(config::CARGO);
+    if changed.contains(&cargo) {
+        let before = cargo.strip_prefix(&top).ok().and_then(|path| {
+            let path = path.to_string_lossy().replace('\\', "/");
+            git(&top, &["show", &format!("{base}:{path}")])
+        });
+        let now = fs::read_to_string(&cargo).ok();
+        if configuration(before.as_deref()) != configuration(now.as_deref()) {
+            return Ok(Since::Everything(shown(&cargo)));
+        }
+    }
+    Ok(Since::Files(changed))
+}
+
+/// What a `Cargo.toml` says of releases.
+fn configuration(text: Option<&str>) -> Option<toml::Value> {
+    let manifest: toml::Table = text?.parse().ok()?;
+    let metadata = manifest.get("workspace")?.get("metadata")?;
+    metadata.get(config::METADATA).cloned()
+}
+
+/// Paths as git writes them with `-z`. One that is not UTF-8 still lies in the folder that it lies in.
+fn paths(list: &[u8]) -> impl Iterator<Item = String> {
+    list.split(|byte| *byte == 0)
+        .filter(|path| !path.is_empty())
+        .map(|path| String::from_utf8_lossy(path).into_owned())
+}
+
+/// The path without links, whether it is there or was.
+fn real(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default();
+    let whole = path.canonicalize().ok();
+    let folder = || Some(path.parent()?.canonicalize().ok()?.join(name));
+    whole.or_else(folder).unwrap_or_else(|| path.to_owned())
+}
