@@ -1,50 +1,52 @@
 //! The order in which a plan's packages are built, and who needs whom.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::{Error, PackageKey, PlannedPackage};
 
 /// See [`Plan::build_order`](crate::Plan::build_order). Kahn's algorithm, the smallest key first.
+///
+/// Over the ranks of the keys: a large plan has many more edges than packages, and numbers are compared faster than names.
 pub(crate) fn build_order(packages: &[PlannedPackage]) -> Result<Vec<PackageKey>, Error> {
-    let keys: BTreeSet<PackageKey> = packages.iter().map(PlannedPackage::key).collect();
-    let mut waits_for = BTreeMap::new();
-    let mut waited_for_by: BTreeMap<&PackageKey, Vec<PackageKey>> = BTreeMap::new();
+    let mut keys: Vec<PackageKey> = packages.iter().map(PlannedPackage::key).collect();
+    keys.sort();
+    keys.dedup();
+    let ranks: HashMap<&PackageKey, usize> = keys.iter().zip(0..).collect();
+    let mut waits_for = vec![BTreeSet::new(); keys.len()];
+    let mut waited_for_by = vec![Vec::new(); keys.len()];
     for package in packages {
         let key = package.key();
-        let edges: BTreeSet<&PackageKey> = package.builds_on.iter().collect();
-        for edge in &edges {
-            if !keys.contains(edge) {
+        for edge in &package.builds_on {
+            let (Some(&own), Some(&needed)) = (ranks.get(&key), ranks.get(edge)) else {
                 return Err(Error::Edge {
                     package: key,
-                    edge: Box::new((*edge).clone()),
+                    edge: Box::new(edge.clone()),
                 });
+            };
+            if waits_for[own].insert(needed) {
+                waited_for_by[needed].push(own);
             }
-            waited_for_by.entry(edge).or_default().push(key.clone());
         }
-        waits_for.insert(key, edges);
     }
 
-    let mut ready: BTreeSet<PackageKey> = waits_for
-        .iter()
-        .filter(|(_, edges)| edges.is_empty())
-        .map(|(key, _)| key.clone())
+    let mut ready: BTreeSet<usize> = (0..keys.len())
+        .filter(|&rank| waits_for[rank].is_empty())
         .collect();
-    let mut order = Vec::with_capacity(packages.len());
+    let mut order = Vec::with_capacity(keys.len());
     while let Some(next) = ready.pop_first() {
-        waits_for.remove(&next);
-        for dependent in waited_for_by.remove(&next).unwrap_or_default() {
-            if let Some(edges) = waits_for.get_mut(&dependent) {
-                edges.remove(&next);
-                if edges.is_empty() {
-                    ready.insert(dependent);
-                }
+        for &dependent in &waited_for_by[next] {
+            waits_for[dependent].remove(&next);
+            if waits_for[dependent].is_empty() {
+                ready.insert(dependent);
             }
         }
-        order.push(next);
+        order.push(keys[next].clone());
     }
     match cycle(&waits_for) {
         None => Ok(order),
-        Some(packages) => Err(Error::Cycle { packages }),
+        Some(ranks) => Err(Error::Cycle {
+            packages: ranks.into_iter().map(|rank| keys[rank].clone()).collect(),
+        }),
     }
 }
 
@@ -73,22 +75,22 @@ pub(crate) fn dependents<'a, E: IntoIterator<Item = &'a PackageKey>>(
     found
 }
 
-/// One cycle among packages that all wait for another one of them: its packages in the order of
-/// their edges, beginning with its smallest key, which is repeated at the end.
-fn cycle(waits_for: &BTreeMap<PackageKey, BTreeSet<&PackageKey>>) -> Option<Vec<PackageKey>> {
-    let mut walked: Vec<&PackageKey> = Vec::new();
-    let mut positions: BTreeMap<&PackageKey, usize> = BTreeMap::new();
-    let mut next = waits_for.keys().next()?;
+/// One cycle among packages, those of which that still wait for something wait for another one of them: the ranks of its packages
+/// in the order of their edges, beginning with the smallest, which is repeated at the end.
+fn cycle(waits_for: &[BTreeSet<usize>]) -> Option<Vec<usize>> {
+    let mut walked: Vec<usize> = Vec::new();
+    let mut positions: BTreeMap<usize, usize> = BTreeMap::new();
+    let mut next = waits_for.iter().position(|edges| !edges.is_empty())?;
     let start = loop {
         if let Some(start) = positions.insert(next, walked.len()) {
             break start;
         }
         walked.push(next);
-        next = waits_for.get(next)?.first()?;
+        next = *waits_for.get(next)?.first()?;
     };
-    let mut cycle: Vec<PackageKey> = walked[start..].iter().map(|key| (*key).clone()).collect();
-    let smallest = cycle.iter().enumerate().min_by_key(|(_, key)| *key)?.0;
+    let mut cycle = walked.split_off(start);
+    let smallest = cycle.iter().enumerate().min_by_key(|(_, rank)| **rank)?.0;
     cycle.rotate_left(smallest);
-    cycle.push(cycle.first()?.clone());
+    cycle.push(*cycle.first()?);
     Some(cycle)
 }
