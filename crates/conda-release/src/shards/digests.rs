@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use release_manifest::Digest;
+use serde::Deserialize;
 
 use crate::error::Error;
 
@@ -23,14 +24,23 @@ pub(crate) struct DigestArgs {
     #[arg(long, value_name = "SHARD=DIGEST", value_parser = one)]
     digest: Vec<(u32, Digest)>,
 
-    /// Digests of many manifests: the outputs of build jobs as one JSON object, `{"shard-1": "sha256:…"}`
+    /// Digests of many manifests: the outputs of build jobs as one JSON object, `{"shard-1": "sha256:…"}`, or the jobs that
+    /// one needs, each with its `outputs`
     #[arg(long, value_name = "JSON", value_parser = many)]
     digests: Vec<Outputs>,
 }
 
-/// The outputs of a job: digests by the number of their shard.
+/// The outputs of jobs: digests with the number of their shard, which several jobs may name.
 #[derive(Clone, Debug)]
-struct Outputs(BTreeMap<u32, Digest>);
+struct Outputs(Vec<(u32, Digest)>);
+
+/// A member of the JSON object: an output, or a job as GitHub's `needs` has it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Member {
+    Output(String),
+    Job { outputs: BTreeMap<String, String> },
+}
 
 impl DigestArgs {
     /// That of the plan, if it was given.
@@ -48,9 +58,13 @@ impl DigestArgs {
     /// # Errors
     /// Two different ones were.
     pub(crate) fn of(&self, shard: u32) -> Result<Option<Digest>, Error> {
-        let one = self.digest.iter().filter(|(number, _)| *number == shard);
-        let many = self.digests.iter().filter_map(|it| it.0.get(&shard));
-        let mut given = one.map(|(_, digest)| digest).chain(many);
+        let all = self
+            .digest
+            .iter()
+            .chain(self.digests.iter().flat_map(|it| &it.0));
+        let mut given = all
+            .filter(|(number, _)| *number == shard)
+            .map(|(_, digest)| digest);
         let first = given.next();
         match given.find(|&other| Some(other) != first) {
             Some(_) => Err(Error::Usage(format!(
@@ -75,9 +89,14 @@ fn one(text: &str) -> Result<(u32, Digest), String> {
 
 /// The outputs of a matrix, of which each job sets one: others are empty, or not of a shard.
 fn many(text: &str) -> Result<Outputs, String> {
-    let outputs: BTreeMap<String, String> = serde_json::from_str(text)
-        .map_err(|error| format!("expected a JSON object of strings: {error}"))?;
-    let mut digests = BTreeMap::new();
+    let members: BTreeMap<String, Member> = serde_json::from_str(text).map_err(|error| {
+        format!("expected a JSON object of outputs, or of jobs with `outputs`: {error}")
+    })?;
+    let outputs = members.into_iter().flat_map(|(name, member)| match member {
+        Member::Output(value) => BTreeMap::from([(name, value)]),
+        Member::Job { outputs } => outputs,
+    });
+    let mut digests = Vec::new();
     for (name, value) in outputs {
         let Some(shard) = name.strip_prefix("shard-").and_then(|it| it.parse().ok()) else {
             continue;
@@ -86,7 +105,7 @@ fn many(text: &str) -> Result<Outputs, String> {
             let digest = value
                 .parse()
                 .map_err(|error| format!("`{name}`: {error}"))?;
-            digests.insert(shard, digest);
+            digests.push((shard, digest));
         }
     }
     Ok(Outputs(digests))
@@ -112,6 +131,18 @@ mod tests {
         assert_eq!(given.of(1).unwrap(), Some(a));
         assert_eq!(given.of(2).unwrap(), Some(b));
         assert_eq!(given.of(3).unwrap(), None);
+        let needs = format!(
+            r#"{{"plan": {{"result": "success", "outputs": {{"shards-digest": "{a}"}}}},
+                "build-1": {{"result": "failure", "outputs": {{"shard-1": "{a}", "shard-2": "{a}"}}}},
+                "build-2": {{"result": "success", "outputs": {{"shard-1": "", "shard-2": "{b}"}}}},
+                "build-3": {{"result": "skipped", "outputs": {{}}}}}}"#
+        );
+        let needed = DigestArgs {
+            digests: vec![many(&needs).unwrap()],
+            ..DigestArgs::default()
+        };
+        assert_eq!(needed.of(1).unwrap(), Some(a));
+        assert!(needed.of(2).is_err(), "two jobs say of it what they built");
         let twice = DigestArgs {
             digest: vec![(1, a), (1, a), (2, a), (2, b)],
             ..DigestArgs::default()
@@ -121,7 +152,13 @@ mod tests {
         for text in ["", "1", "x=sha256:0", "1=sha256:0"] {
             assert!(one(text).is_err(), "{text}");
         }
-        for text in ["", "[]", r#"{"shard-1": "sha256:0"}"#, r#"{"shard-1": 1}"#] {
+        for text in [
+            "",
+            "[]",
+            r#"{"shard-1": "sha256:0"}"#,
+            r#"{"shard-1": 1}"#,
+            r#"{"build": {}}"#,
+        ] {
             assert!(many(text).is_err(), "{text}");
         }
     }
