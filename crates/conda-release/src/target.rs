@@ -8,8 +8,8 @@ use std::{
 
 use cep27::{FileName, TargetChannel};
 use conda_publish::{
-    Channel, ChannelLocation, ChannelReader, ChannelType, ChannelUrl, Listed, OpenOptions,
-    Patience, Present, RemoteChannel, TokenSource,
+    Channel, ChannelLocation, ChannelReader, ChannelUrl, Listed, OpenOptions, Patience, Present,
+    RemoteChannel, TokenSource,
 };
 use conda_recipes::Highest;
 use release_manifest::{PackageKey, Plan};
@@ -45,17 +45,7 @@ impl Target {
     /// None is named, it is none that is known, or it is not said at which URL clients read it.
     pub(crate) fn find(workspace: &Workspace, to: Option<&str>) -> Result<Self, Error> {
         let name = workspace.channel(to).ok_or(Error::NoChannel)?;
-        let channel_type = workspace.config().publish.channel_type.as_deref();
-        let location = match channel_type {
-            None => name.parse()?,
-            Some(text) => {
-                let channel_type: ChannelType = text
-                    .parse()
-                    .map_err(|error| Error::Usage(format!("`publish.channel-type`: {error}")))?;
-                ChannelLocation::of_type(&name, channel_type)?
-            }
-        };
-        let location = match location {
+        let location = match workspace.location(&name)? {
             ChannelLocation::File(path) => ChannelLocation::File(workspace.current().join(path)),
             location => location,
         };

@@ -3,7 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use cep27::TargetChannel;
-use conda_publish::ChannelLocation;
+use conda_publish::{ChannelLocation, ChannelType};
 use fs_err as fs;
 use release_manifest::{Mode, Tool};
 
@@ -178,6 +178,20 @@ impl Workspace {
         to.or(self.config.channel.as_deref()).map(str::to_owned)
     }
 
+    /// Where a channel is that was named so: of the kind that `publish.channel-type` says, else of the one that its name tells.
+    ///
+    /// # Errors
+    /// It is none that is known.
+    pub(crate) fn location(&self, channel: &str) -> Result<ChannelLocation, Error> {
+        let Some(text) = &self.config.publish.channel_type else {
+            return Ok(channel.parse()?);
+        };
+        let channel_type: ChannelType = text
+            .parse()
+            .map_err(|error| Error::Usage(format!("`publish.channel-type`: {error}")))?;
+        Ok(ChannelLocation::of_type(channel, channel_type)?)
+    }
+
     /// The URL that a rehearsal attests: the configured `target-channel`; the channel itself where
     /// clients read where we publish; else a name that says what it is.
     ///
@@ -187,7 +201,7 @@ impl Workspace {
         if let Some(configured) = &self.config.target_channel {
             return Ok(configured.clone());
         }
-        let location = channel.map(str::parse::<ChannelLocation>).transpose()?;
+        let location = channel.map(|it| self.location(it)).transpose()?;
         let text = match (&location, channel) {
             (Some(ChannelLocation::Prefix { server, channel }), _) => format!("{server}{channel}"),
             (Some(_), Some(url)) if url.starts_with("https://") => url.to_owned(),
@@ -225,7 +239,7 @@ impl Workspace {
     /// As [`attested_channel`](Self::attested_channel), and no channel is configured.
     pub(crate) fn configured_channel(&self) -> Result<TargetChannel, Error> {
         match (&self.config.channel, &self.config.target_channel) {
-            (Some(channel), _) => self.attested_channel(&channel.parse()?),
+            (Some(channel), _) => self.attested_channel(&self.location(channel)?),
             (None, Some(configured)) => Ok(configured.clone()),
             (None, None) => Err(Error::NoTargetChannel),
         }
