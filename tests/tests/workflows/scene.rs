@@ -1,0 +1,153 @@
+//! What the tests of workflows begin with: a repository, its channel, and who vouches for its jobs.
+
+use channel_servers::prefix::{PrefixOptions, PrefixServer, Publisher};
+use end_to_end::{Output, Sigstore, Workspace};
+use fs_err as fs;
+
+use crate::runner::{Github, REPOSITORY, Ran};
+
+/// A repository with packages, a channel that trusts it, and the Sigstore that knows its jobs.
+pub(crate) struct Scene {
+    pub(crate) workspace: Workspace,
+    pub(crate) sigstore: Sigstore,
+    pub(crate) server: PrefixServer,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Scene {
+    /// A repository with these packages, each upon others; `None` where Sigstore is not installed.
+    pub(crate) fn new(packages: &[(&str, &[&str])]) -> Option<Self> {
+        let workspace = repository(packages);
+        let sigstore = Sigstore::start(&workspace.git(&["rev-parse", "HEAD"]))?;
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let server = runtime.block_on(PrefixServer::start(PrefixOptions {
+            trusted_root: Some(sigstore.trusted_root()),
+            requires_attestation: true,
+            publisher: Some(Publisher {
+                discovery: sigstore.issuer().to_owned(),
+                issuer: sigstore.issuer().to_owned(),
+                repository: REPOSITORY.to_owned(),
+            }),
+            ..PrefixOptions::default()
+        }));
+        let scene = Self {
+            workspace,
+            sigstore,
+            server,
+            _runtime: runtime,
+        };
+        fs::write(scene.config(), scene.configuration(REPOSITORY)).unwrap();
+        Some(scene)
+    }
+
+    /// What `conda-release.toml` says, with addresses that are known too late to be committed with the packages.
+    pub(crate) fn configuration(&self, signer: &str) -> String {
+        format!(
+            "channel = \"{}\"\npublish.channel-type = \"prefix\"\n\n[[verify]]\nrepository = \"{signer}\"\nissuer = \"{}\"\n",
+            self.server.channel(),
+            self.sigstore.issuer(),
+        )
+    }
+
+    fn config(&self) -> std::path::PathBuf {
+        self.workspace.beside("conda-release.toml")
+    }
+
+    /// GitHub, when this happens to the repository.
+    pub(crate) fn github(&self, event: &'static str) -> Github<'_> {
+        let mut github = Github::new(&self.workspace, Some(&self.sigstore), event);
+        let config = self.config().display().to_string();
+        github
+            .machine
+            .insert("CONDA_RELEASE_CONFIG".to_owned(), config);
+        let trust = self.sigstore.trust_config().to_owned();
+        github
+            .machine
+            .insert("CONDA_RELEASE_TRUST".to_owned(), trust);
+        github.edits.extend([
+            (
+                "https://prefix.dev/my-channel".to_owned(),
+                self.server.channel(),
+            ),
+            (
+                "https://token.actions.githubusercontent.com".to_owned(),
+                self.sigstore.issuer().to_owned(),
+            ),
+        ]);
+        github
+    }
+
+    /// Whether everything in the channel verifies.
+    pub(crate) fn verify(&self) -> Output {
+        let channel = self.server.channel();
+        let issuer = self.sigstore.issuer();
+        let mut verify = self
+            .workspace
+            .command(["verify", &channel, "--repo", REPOSITORY, "--issuer", issuer]);
+        verify.env("CONDA_RELEASE_TRUST", self.sigstore.trust_config());
+        self.workspace.run_command(verify)
+    }
+
+    /// The names of what was uploaded, sorted.
+    pub(crate) fn uploaded(&self) -> Vec<String> {
+        let uploads = self.server.uploads();
+        assert!(uploads.iter().all(|it| it.attested && it.minted));
+        let name = |file: &str| file.split('-').next().unwrap().to_owned();
+        let mut names: Vec<String> = uploads.iter().map(|it| name(&it.file)).collect();
+        names.sort();
+        names
+    }
+}
+
+/// A repository with these packages, each upon others, committed.
+pub(crate) fn repository(packages: &[(&str, &[&str])]) -> Workspace {
+    let workspace = Workspace::new();
+    for (name, needs) in packages {
+        let line = format!("env > $PREFIX/{name}.txt");
+        let needs: String = needs.iter().map(|need| format!("    - {need}\n")).collect();
+        let requirements = match needs.is_empty() {
+            true => String::new(),
+            false => format!("requirements:\n  host:\n{needs}  run:\n{needs}"),
+        };
+        workspace.script(name, &[&line], &requirements);
+    }
+    workspace.commit();
+    workspace
+}
+
+/// The jobs that ran, with what failed shown.
+pub(crate) trait Jobs {
+    /// Asserts that all succeeded.
+    fn succeed(self) -> Self;
+    /// Their names.
+    fn names(&self) -> Vec<&str>;
+    /// Those that failed.
+    fn failed(&self) -> Vec<&str>;
+    /// The only one of this name.
+    fn job(&self, name: &str) -> &Ran;
+}
+
+impl Jobs for Vec<Ran> {
+    #[track_caller]
+    fn succeed(self) -> Self {
+        for ran in &self {
+            assert!(ran.succeeded, "{}:\n{}", ran.job, ran.log);
+        }
+        self
+    }
+
+    fn names(&self) -> Vec<&str> {
+        self.iter().map(|ran| ran.job.as_str()).collect()
+    }
+
+    fn failed(&self) -> Vec<&str> {
+        let failed = self.iter().filter(|ran| !ran.succeeded);
+        failed.map(|ran| ran.job.as_str()).collect()
+    }
+
+    #[track_caller]
+    fn job(&self, name: &str) -> &Ran {
+        let found = self.iter().find(|ran| ran.job == name);
+        found.unwrap_or_else(|| panic!("no job {name} among {:?}", self.names()))
+    }
+}
