@@ -52,15 +52,20 @@ class Job:
     commit: str = "a" * 40
     ref: str = "refs/heads/main"
     workflow: str = ".github/workflows/release.yml"
+    signer: str = ""  # the reusable workflow that the job is of, if it is of one: OWNER/NAME/PATH@REF
 
     @property
     def workflow_ref(self) -> str:
         return f"{self.repository}/{self.workflow}@{self.ref}"
 
     @property
+    def job_workflow_ref(self) -> str:
+        return self.signer or self.workflow_ref
+
+    @property
     def identity(self) -> str:
         """What stands in the certificate."""
-        return f"https://github.com/{self.workflow_ref}"
+        return f"https://github.com/{self.job_workflow_ref}"
 
     @property
     def run(self) -> str:
@@ -74,7 +79,7 @@ class Job:
             "sub": f"repo:{self.repository}:ref:{self.ref}",
             "actor": "octocat",
             "event_name": "push",
-            "job_workflow_ref": self.workflow_ref,
+            "job_workflow_ref": self.job_workflow_ref,
             "job_workflow_sha": self.commit,
             "ref": self.ref,
             "ref_type": "branch",
@@ -499,11 +504,13 @@ def main() -> None:
     parser.add_argument("--repository", default=Job.repository, help="OWNER/NAME on GitHub (default: %(default)s)")
     parser.add_argument("--commit", default=Job.commit, help="the commit that is built (default: %(default)s)")
     parser.add_argument("--ref", default=Job.ref, help="the ref that is built (default: %(default)s)")
+    parser.add_argument("--signer", default=Job.signer, help="the reusable workflow that signs: OWNER/NAME/PATH@REF")
     parser.add_argument("--audience", default=AUDIENCE, help="what Fulcio wants of a token (default: %(default)s)")
     parser.add_argument("--token-lifetime", type=int, default=300, metavar="SECONDS", help="(default: %(default)s)")
     arguments = parser.parse_args()
 
-    job = dataclasses.replace(Job(), repository=arguments.repository, commit=arguments.commit, ref=arguments.ref)
+    named = {name: getattr(arguments, name) for name in ("repository", "commit", "ref", "signer")}
+    job = dataclasses.replace(Job(), **named)
     with Sigstore(arguments.folder, arguments.bin, job, arguments.audience, arguments.token_lifetime) as sigstore:
         for name, value in sigstore.environment().items():
             print(f"export {name}={shlex.quote(value)}")

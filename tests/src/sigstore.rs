@@ -33,6 +33,11 @@ pub struct Sigstore {
 impl Sigstore {
     /// Starts it for jobs of this commit; `None` where it is not installed, which CI does not allow.
     pub fn start(commit: &str) -> Option<Self> {
+        Self::start_called(commit, "")
+    }
+
+    /// The same for jobs of a reusable workflow that another repository called: `owner/name/path@ref`.
+    pub fn start_called(commit: &str, signer: &str) -> Option<Self> {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let [fulcio, python, _, _] = [
             "fulcio",
@@ -51,7 +56,7 @@ impl Sigstore {
             .arg(folder.path().join("state"))
             .arg("--bin")
             .arg(&tools)
-            .args(["--commit", commit])
+            .args(["--commit", commit, "--signer", signer])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -4,7 +4,7 @@ use end_to_end::IDENTITY;
 
 use crate::{
     runner::Github,
-    scene::{Jobs, Scene, repository},
+    scene::{Jobs, SIGNER, Scene, repository},
 };
 
 pub(crate) const SHARDED: &str = "examples/github/sharded.yml";
@@ -40,7 +40,7 @@ fn one_job_releases_and_another_audits() {
     assert_eq!(ran.names(), ["release 1"]);
     assert!(ran[0].log.contains(IDENTITY), "{}", ran[0].log);
     assert_eq!(scene.uploaded(), ["one", "two"]);
-    scene.verify().ends(0);
+    scene.verify(&[]).ends(0);
     // The same again uploads nothing.
     scene
         .github("push")
@@ -70,7 +70,7 @@ fn one_job_releases_and_another_audits() {
 
 #[test]
 fn many_jobs_build_and_one_signs_and_publishes() {
-    let Some(scene) = Scene::new(PACKAGES) else {
+    let Some(scene) = Scene::sharded(PACKAGES) else {
         return;
     };
     let ran = scene.github("push").run(SHARDED).succeed();
@@ -89,7 +89,10 @@ fn many_jobs_build_and_one_signs_and_publishes() {
         assert_eq!(is_somebody(&job.environment), signs, "{}", job.job);
     }
     assert_eq!(scene.uploaded(), NAMES);
-    scene.verify().ends(0);
+    // The workflow signs as itself, for its caller's repository.
+    scene.verify(&["--signer-workflow", SIGNER]).ends(0);
+    let own = "acme/pkgs/.github/workflows/release.yml@refs/heads/main";
+    scene.verify(&["--signer-workflow", own]).ends(7);
 
     // The same again has nothing to do.
     let again = scene.github("push").run(SHARDED).succeed();
@@ -111,7 +114,7 @@ fn packages_that_githubs_action_attests_are_published() {
     );
     assert!(!is_somebody(&ran.job("build 1").environment));
     assert_eq!(scene.uploaded(), ["one", "two"]);
-    scene.verify().ends(0);
+    scene.verify(&[]).ends(0);
     // The same again has nothing to attest.
     let again = scene
         .github("push")

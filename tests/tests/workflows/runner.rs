@@ -160,7 +160,8 @@ impl<'a> Github<'a> {
         fs::set_permissions(&curl, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     }
 
-    fn read(&self, path: &str) -> String {
+    /// A file of this repository, edited.
+    pub(crate) fn read(&self, path: &str) -> String {
         let mut text = ours(path);
         for (from, to) in &self.edits {
             text = text.replace(from, to);

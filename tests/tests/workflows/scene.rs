@@ -6,6 +6,9 @@ use fs_err as fs;
 
 use crate::runner::{Github, REPOSITORY, Ran};
 
+/// Who signs in the workflow that others call.
+pub(crate) const SIGNER: &str = "conda-release/conda-release/.github/workflows/conda-release.yml@0000000000000000000000000000000000000000";
+
 /// A repository with packages, a channel that trusts it, and the Sigstore that knows its jobs.
 pub(crate) struct Scene {
     pub(crate) workspace: Workspace,
@@ -17,8 +20,17 @@ pub(crate) struct Scene {
 impl Scene {
     /// A repository with these packages, each upon others; `None` where Sigstore is not installed.
     pub(crate) fn new(packages: &[(&str, &[&str])]) -> Option<Self> {
+        Self::signed_by(packages, "")
+    }
+
+    /// The same, with jobs that are of our workflow.
+    pub(crate) fn sharded(packages: &[(&str, &[&str])]) -> Option<Self> {
+        Self::signed_by(packages, SIGNER)
+    }
+
+    fn signed_by(packages: &[(&str, &[&str])], signer: &str) -> Option<Self> {
         let workspace = repository(packages);
-        let sigstore = Sigstore::start(&workspace.git(&["rev-parse", "HEAD"]))?;
+        let sigstore = Sigstore::start_called(&workspace.git(&["rev-parse", "HEAD"]), signer)?;
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let server = runtime.block_on(PrefixServer::start(PrefixOptions {
             trusted_root: Some(sigstore.trusted_root()),
@@ -77,13 +89,12 @@ impl Scene {
         github
     }
 
-    /// Whether everything in the channel verifies.
-    pub(crate) fn verify(&self) -> Output {
+    /// Whether everything in the channel verifies, and what else is asked.
+    pub(crate) fn verify(&self, more: &[&str]) -> Output {
         let channel = self.server.channel();
         let issuer = self.sigstore.issuer();
-        let mut verify = self
-            .workspace
-            .command(["verify", &channel, "--repo", REPOSITORY, "--issuer", issuer]);
+        let verify = ["verify", &channel, "--repo", REPOSITORY, "--issuer", issuer];
+        let mut verify = self.workspace.command([&verify, more].concat());
         verify.env("CONDA_RELEASE_TRUST", self.sigstore.trust_config());
         self.workspace.run_command(verify)
     }
