@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod attested;
 mod gate;
 mod privilege;
 mod process;
@@ -16,6 +17,7 @@ mod state;
 mod tree;
 mod workspace;
 
+pub use attested::{Attested, write_package};
 pub use gate::Gate;
 pub use privilege::{Mount, in_namespace};
 pub use process::{Output, Running, program, within};

@@ -205,6 +205,11 @@ impl Workspace {
         Running::start(self.command(args))
     }
 
+    /// Starts a changed command (see [`Workspace::command`]).
+    pub fn start_command(&self, command: Command) -> Running {
+        Running::start(command)
+    }
+
     /// The manifest of the rehearsal.
     #[track_caller]
     pub fn manifest(&self) -> Manifest {

@@ -329,6 +329,10 @@ impl Channel for AnacondaOrg {
         Keeps::Nothing
     }
 
+    fn url(&self, package: &PackageKey) -> String {
+        self.there.url(package)
+    }
+
     async fn preflight(&self) -> Result<(), Error> {
         self.found("the token", &["user"]).await?;
         self.there.preflight(self.exists()).await

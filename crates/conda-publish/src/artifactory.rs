@@ -187,6 +187,10 @@ impl Channel for Artifactory {
         Keeps::Nothing
     }
 
+    fn url(&self, package: &PackageKey) -> String {
+        self.there.url(package)
+    }
+
     async fn preflight(&self) -> Result<(), Error> {
         self.there.preflight(self.exists()).await
     }

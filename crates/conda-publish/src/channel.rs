@@ -25,6 +25,9 @@ pub trait Channel: Send + Sync {
     /// Nothing that lasts is changed.
     async fn preflight(&self) -> Result<(), Error>;
 
+    /// Where clients find a package that is published here.
+    fn url(&self, package: &PackageKey) -> String;
+
     /// What the channel has under these names, as of now; those it has not are left out.
     ///
     /// # Errors

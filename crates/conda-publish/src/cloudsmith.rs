@@ -260,6 +260,10 @@ impl Channel for Cloudsmith {
         Keeps::Nothing
     }
 
+    fn url(&self, package: &PackageKey) -> String {
+        self.there.url(package)
+    }
+
     async fn preflight(&self) -> Result<(), Error> {
         let what = "the API key";
         let answer = self.ask(what, &["user", "self"], None).await?;

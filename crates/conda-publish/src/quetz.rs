@@ -128,6 +128,10 @@ impl Channel for Quetz {
         Keeps::Nothing
     }
 
+    fn url(&self, package: &PackageKey) -> String {
+        self.there.url(package)
+    }
+
     async fn preflight(&self) -> Result<(), Error> {
         // Who may see the members may publish: owners and maintainers.
         let what = format!("to publish to the channel {}", self.channel);

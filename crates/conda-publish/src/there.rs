@@ -70,12 +70,17 @@ impl There {
         self.read(BTreeSet::new()).await?.hash(package).await
     }
 
+    /// Where clients find a package.
+    pub(crate) fn url(&self, package: &PackageKey) -> String {
+        (self.url)
+            .join([package.subdir.as_str(), package.file.as_str()])
+            .into()
+    }
+
     /// Where a package is.
     pub(crate) fn placed(&self, package: &PackageKey, result: PublishResult) -> Placed {
         Placed {
-            url: (self.url)
-                .join([package.subdir.as_str(), package.file.as_str()])
-                .into(),
+            url: self.url(package),
             sidecar_sha256: None,
             result,
         }

@@ -10,7 +10,7 @@ use axum::extract::Request;
 use axum::response::Response;
 use futures::StreamExt as _;
 use http::header::{CONTENT_ENCODING, LOCATION, RETRY_AFTER};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 /// How a request fails, or is slow.
 #[derive(Debug, Clone)]
@@ -27,8 +27,8 @@ pub enum Fault {
     LoseAnswer,
     /// The request waits this long before it is looked at.
     Delay(Duration),
-    /// The request waits until this is said before it is looked at.
-    Until(Arc<Notify>),
+    /// The request waits here before it is looked at.
+    Hold(Arc<Hold>),
     /// A redirect to this URL.
     Redirect(String),
     /// No answer, for ever.
@@ -41,6 +41,41 @@ pub enum Fault {
     Bomb,
 }
 
+/// A place where requests wait until they may go on.
+#[derive(Debug)]
+pub struct Hold {
+    reached: Notify,
+    closed: Semaphore,
+}
+
+impl Default for Hold {
+    fn default() -> Self {
+        Self {
+            reached: Notify::new(),
+            closed: Semaphore::new(0),
+        }
+    }
+}
+
+impl Hold {
+    /// Waits until a request waits here, or did.
+    pub async fn reached(&self) {
+        self.reached.notified().await;
+    }
+
+    /// Lets all requests go on, those to come included.
+    pub fn open(&self) {
+        self.closed.close();
+    }
+
+    /// Waits here.
+    pub(crate) async fn pass(&self) {
+        self.reached.notify_one();
+        // That it is closed is what was waited for.
+        let _opened = self.closed.acquire().await;
+    }
+}
+
 /// What is to happen to which requests.
 #[derive(Debug, Default)]
 pub struct Faults(Mutex<HashMap<String, Plan>>);
@@ -50,7 +85,7 @@ pub struct Faults(Mutex<HashMap<String, Plan>>);
 struct Plan {
     seen: u64,
     next: VecDeque<Fault>,
-    every: Option<(u64, Fault)>,
+    every: Vec<(u64, Fault)>,
     always: Option<Fault>,
 }
 
@@ -60,9 +95,9 @@ impl Faults {
         self.plan(path, |plan| plan.next.extend(faults));
     }
 
-    /// Does this to every `n`th request whose path begins so.
+    /// Does this to every `n`th request whose path begins so; what was said first counts.
     pub fn every(&self, path: &str, n: u64, fault: Fault) {
-        self.plan(path, |plan| plan.every = Some((n, fault)));
+        self.plan(path, |plan| plan.every.push((n, fault)));
     }
 
     /// Does this to all requests whose path begins so.
@@ -89,8 +124,8 @@ impl Faults {
         let (_, plan) = plan?;
         plan.seen += 1;
         let next = plan.next.pop_front();
-        let nth = plan.every.as_ref();
-        let nth = nth.filter(|(n, _)| plan.seen.is_multiple_of(*n));
+        let mut every = plan.every.iter();
+        let nth = every.find(|(n, _)| plan.seen.is_multiple_of(*n));
         next.or_else(|| nth.map(|(_, fault)| fault.clone()))
             .or_else(|| plan.always.clone())
     }
@@ -115,8 +150,8 @@ impl Faults {
                 tokio::time::sleep(*delay).await;
                 return Ok(answer(request).await);
             }
-            Fault::Until(said) => {
-                said.notified().await;
+            Fault::Hold(hold) => {
+                hold.pass().await;
                 return Ok(answer(request).await);
             }
             Fault::Hang => return std::future::pending().await,
@@ -151,7 +186,7 @@ impl Faults {
             Fault::Bomb => response
                 .header(CONTENT_ENCODING, "zstd")
                 .body(Body::from(bomb())),
-            Fault::Drop | Fault::LoseAnswer | Fault::Delay(_) | Fault::Until(_) | Fault::Hang => {
+            Fault::Drop | Fault::LoseAnswer | Fault::Delay(_) | Fault::Hold(_) | Fault::Hang => {
                 unreachable!("done above")
             }
         };

@@ -19,12 +19,14 @@ pub mod anaconda;
 pub mod artifactory;
 pub mod cloudsmith;
 pub mod github;
+pub mod package;
 pub mod prefix;
 pub mod program;
 pub mod quetz;
 pub mod toxiproxy;
 pub mod versitygw;
+pub mod way;
 
 pub use elsewhere::{Elsewhere, Seen};
-pub use fault::{Fault, Faults};
+pub use fault::{Fault, Faults, Hold};
 pub use shelf::Shelf;

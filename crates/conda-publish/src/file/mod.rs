@@ -158,6 +158,10 @@ impl Channel for FileChannel {
         Keeps::Sidecars
     }
 
+    fn url(&self, package: &PackageKey) -> String {
+        put::url(&package.under(&self.folder.root))
+    }
+
     async fn preflight(&self) -> Result<(), Error> {
         let folder = self.folder.clone();
         blocking(move || {

@@ -40,8 +40,7 @@ impl Folder {
         drop(writing);
 
         Ok(Placed {
-            url: url::Url::from_file_path(&path)
-                .map_or_else(|()| path.display().to_string(), String::from),
+            url: url(&path),
             sidecar_sha256: sidecar.map(|sidecar| sidecar.sha256()),
             result,
         })
@@ -139,6 +138,11 @@ impl Folder {
         }
         Ok(())
     }
+}
+
+/// Where clients of this machine find a file.
+pub(super) fn url(path: &Path) -> String {
+    url::Url::from_file_path(path).map_or_else(|()| path.display().to_string(), String::from)
 }
 
 /// Reads a mutable sidecar; `None` where there is none.

@@ -238,6 +238,11 @@ impl Channel for PrefixChannel {
         }
     }
 
+    fn url(&self, package: &PackageKey) -> String {
+        let PackageKey { subdir, file } = package;
+        self.url.join([subdir.as_str(), file.as_str()]).into()
+    }
+
     async fn preflight(&self) -> Result<(), Error> {
         self.tokens.current().await?;
         self.read([]).await.map(drop)
@@ -290,9 +295,8 @@ impl Channel for PrefixChannel {
                 return Err(self.server.refused(&what, &answer, help));
             }
         };
-        let PackageKey { subdir, file } = &upload.package;
         Ok(Placed {
-            url: self.url.join([subdir.as_str(), file.as_str()]).to_string(),
+            url: self.url(&upload.package),
             sidecar_sha256: None,
             result,
         })

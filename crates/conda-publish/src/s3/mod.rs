@@ -197,6 +197,10 @@ impl Channel for S3Channel {
         Keeps::Sidecars
     }
 
+    fn url(&self, package: &PackageKey) -> String {
+        self.bucket.url(&package.to_string())
+    }
+
     async fn preflight(&self) -> Result<(), Error> {
         let Bucket {
             connection,
@@ -277,7 +281,7 @@ impl Channel for S3Channel {
         known.is_new |= sidecar_sha256 != before;
         self.known().insert(package.clone(), known);
         Ok(Placed {
-            url: self.bucket.url(&package.to_string()),
+            url: self.url(package),
             sidecar_sha256,
             result,
         })

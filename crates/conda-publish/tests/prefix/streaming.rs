@@ -7,11 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use channel_servers::Fault;
 use channel_servers::prefix::UPLOAD;
+use channel_servers::{Fault, Hold};
 use conda_publish::{Error, Reporter, Upload};
 use release_manifest::{PackageKey, PublishResult};
-use tokio::sync::Notify;
 
 use crate::support::{Fixture, hash, is_child, package_of, upload};
 
@@ -22,7 +21,7 @@ const LARGE: u64 = 64 << 20;
 struct Editor {
     file: PathBuf,
     done: AtomicBool,
-    server: Arc<Notify>,
+    server: Arc<Hold>,
 }
 
 impl Reporter for Editor {
@@ -32,7 +31,7 @@ impl Reporter for Editor {
             file.seek(SeekFrom::End(-1)).unwrap();
             file.write_all(b"!").unwrap();
             drop(file);
-            self.server.notify_one();
+            self.server.open();
         }
     }
 
@@ -52,8 +51,8 @@ async fn a_file_that_is_edited_after_the_first_bytes_were_sent_is_never_uploaded
         source: path.clone(),
         bundles: Vec::new(),
     };
-    let server = Arc::new(Notify::new());
-    let wait = Fault::Until(Arc::clone(&server));
+    let server = Arc::<Hold>::default();
+    let wait = Fault::Hold(Arc::clone(&server));
     fixture.server.faults().next(UPLOAD, [wait]);
     let editor = Editor {
         file: path,

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use conda_publish::{AttestationStore, Bundle, Channel, FileChannel, Present, Upload};
+use conda_publish::{AttestationStore, Bundle, Channel, FileChannel, Keeps, Present, Upload};
 use release_manifest::{
     Event, PackageError, PackageKey, Phase, Progress, PublishResult, Published,
 };
@@ -77,6 +77,7 @@ pub(crate) async fn publish(
         channel,
         attestations: usize::MAX,
         stores: &[],
+        complete: &BTreeSet::new(),
         concurrency: NonZeroUsize::MIN,
         deadline: workspace.config().publish.deadline,
     };
@@ -122,10 +123,27 @@ pub(crate) async fn upload_all(
     let names = items.iter().map(|item| item.upload.package.clone());
     let there = channel.lookup(&names.collect()).await?;
     let (items, fates) = without_conflicts(items, &there, options.force, printer);
+    let identical = identical(&items, &there);
+    printer.status(
+        "Comparing",
+        &format!(
+            "with the channel: {} new, {} already there, {}",
+            items.len() - identical.len(),
+            identical.len(),
+            count(fates.len(), "conflict")
+        ),
+    );
+    // A sidecar may have room for further attestations, and what is forced is sent whatever is there.
+    let complete = match channel.attestations() {
+        Keeps::Sidecars => BTreeSet::new(),
+        Keeps::Native { .. } | Keeps::Nothing if options.force => BTreeSet::new(),
+        Keeps::Native { .. } | Keeps::Nothing => identical,
+    };
     let uploading = Uploading {
         channel,
         attestations: options.attestations,
         stores: &options.stores,
+        complete: &complete,
         concurrency: options.concurrency.unwrap_or(CONCURRENCY),
         deadline: options.deadline,
     };
@@ -136,7 +154,7 @@ pub(crate) async fn upload_all(
     Ok(fates)
 }
 
-/// Tells what is new, there already, or there with other bytes; the last are not uploaded.
+/// The packages that can be uploaded, and what becomes of those that the channel has with other bytes.
 fn without_conflicts(
     items: Vec<Item>,
     there: &BTreeMap<PackageKey, Present>,
@@ -145,7 +163,6 @@ fn without_conflicts(
 ) -> (Vec<Item>, BTreeMap<PackageKey, Fate>) {
     let mut fates = BTreeMap::new();
     let mut kept = Vec::with_capacity(items.len());
-    let mut identical = 0;
     for item in items {
         let upload = &item.upload;
         let found = there.get(&upload.package).and_then(|it| it.sha256);
@@ -159,21 +176,21 @@ fn without_conflicts(
                 failed(&upload.package, &error, printer);
                 fates.insert(upload.package.clone(), Fate::Failed(error));
             }
-            found => {
-                identical += usize::from(found == Some(upload.sha256));
-                kept.push(item);
-            }
+            _ => kept.push(item),
         }
     }
-    let new = kept.len() - identical;
-    printer.status(
-        "Comparing",
-        &format!(
-            "with the channel: {new} new, {identical} already there, {}",
-            count(fates.len(), "conflict")
-        ),
-    );
     (kept, fates)
+}
+
+/// The packages whose very bytes the channel has.
+fn identical(items: &[Item], there: &BTreeMap<PackageKey, Present>) -> BTreeSet<PackageKey> {
+    let is_there = |upload: &&Upload| {
+        let found = there.get(&upload.package).and_then(|it| it.sha256);
+        found == Some(upload.sha256)
+    };
+    let uploads = items.iter().map(|item| &item.upload);
+    let identical = uploads.filter(is_there);
+    identical.map(|upload| upload.package.clone()).collect()
 }
 
 /// The packages as they are uploaded, each after those that it runs with.

@@ -9,7 +9,7 @@ use std::{
 
 use conda_publish::{AttestationStore, Channel, Error, Placed, Reporter, Upload};
 use futures::{StreamExt as _, stream::FuturesUnordered};
-use release_manifest::PackageKey;
+use release_manifest::{PackageKey, PublishResult};
 use tokio::time::Instant;
 
 use crate::{
@@ -47,6 +47,8 @@ pub(crate) struct Uploading<'a> {
     pub(crate) attestations: usize,
     /// Where attestations go besides, before the packages do.
     pub(crate) stores: &'a [Box<dyn AttestationStore>],
+    /// What the channel has already, with all that it keeps of it: that is not sent again.
+    pub(crate) complete: &'a BTreeSet<PackageKey>,
     /// How many at the same time at most.
     pub(crate) concurrency: NonZeroUsize,
     /// How long all of it may take.
@@ -141,6 +143,13 @@ impl Uploading<'_> {
                 store.put(&upload.package, upload.sha256, bundle).await?;
             }
         }
+        if self.complete.contains(&upload.package) {
+            return Ok(Placed {
+                url: self.channel.url(&upload.package),
+                sidecar_sha256: None,
+                result: PublishResult::Identical,
+            });
+        }
         let mut upload = upload.clone();
         upload.bundles.truncate(self.attestations);
         self.channel.put(&upload, reporter).await
@@ -228,12 +237,10 @@ impl Reporter for Sending<'_> {
 
 #[cfg(test)]
 mod tests {
-    use async_trait::async_trait;
-    use conda_publish::{Keeps, Present};
-    use release_manifest::PublishResult;
-
     use super::*;
     use crate::printer::{ColorChoice, OutputFormat, Verbosity};
+    use async_trait::async_trait;
+    use conda_publish::{Keeps, Present};
 
     /// Remembers the order, and fails what it is told to.
     #[derive(Default)]
@@ -247,6 +254,9 @@ mod tests {
     impl Channel for Memory {
         fn attestations(&self) -> Keeps {
             Keeps::Nothing
+        }
+        fn url(&self, package: &PackageKey) -> String {
+            package.to_string()
         }
         async fn preflight(&self) -> Result<(), Error> {
             Ok(())
@@ -300,6 +310,7 @@ mod tests {
             channel,
             attestations: usize::MAX,
             stores: &[],
+            complete: &BTreeSet::new(),
             concurrency: NonZeroUsize::new(4).unwrap(),
             deadline: Duration::from_secs(1),
         };

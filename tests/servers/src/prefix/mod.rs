@@ -48,6 +48,8 @@ pub struct PrefixOptions {
     pub quota: Option<u64>,
     /// Whether reading takes credentials.
     pub private: bool,
+    /// By which origin of URLs clients know it, if that is not its own.
+    pub known_as: Option<String>,
 }
 
 /// A trusted publisher of the channel.
@@ -95,6 +97,7 @@ pub struct PrefixServer {
 
 #[derive(Debug)]
 struct Shared {
+    listens_at: String,
     origin: String,
     channel: String,
     options: PrefixOptions,
@@ -138,6 +141,7 @@ impl PrefixServer {
     /// If it can't.
     pub async fn start(options: PrefixOptions) -> Self {
         let (listener, origin) = bind().await;
+        let listens_at = origin.clone();
         let root = options
             .trusted_root
             .as_ref()
@@ -146,7 +150,9 @@ impl PrefixServer {
             "" => "my-channel".to_owned(),
             name => name.to_owned(),
         };
+        let origin = options.known_as.clone().unwrap_or(origin);
         let shared = Arc::new(Shared {
+            listens_at,
             origin,
             channel,
             options,
@@ -171,9 +177,14 @@ impl PrefixServer {
         }
     }
 
-    /// Its URL, without a slash at the end.
+    /// The origin of its URLs as clients know it.
     pub fn url(&self) -> &str {
         &self.shared.origin
+    }
+
+    /// Where it listens, for a way to it.
+    pub fn listens_at(&self) -> &str {
+        &self.shared.listens_at
     }
 
     /// The URL of its channel, which attestations are for.
@@ -221,6 +232,13 @@ impl PrefixServer {
         for uses in self.shared.state().tokens.values_mut() {
             *uses = 0;
         }
+    }
+
+    /// Forgets every package.
+    pub fn clear(&self) {
+        let mut state = self.shared.state();
+        state.packages = Packages::default();
+        state.uploads.clear();
     }
 
     /// Leaves new packages out of repodata from now on, as while an index lags.
