@@ -5,6 +5,8 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -154,6 +156,24 @@ impl Running {
     pub fn wait(mut self) -> Output {
         let child = self.0.take().expect("it was not waited for");
         child.wait_with_output().expect("it ends").into()
+    }
+
+    /// Waits for its end; with the most memory that it was seen to have, in bytes, on systems that tell.
+    pub fn wait_and_weigh(mut self) -> (Output, Option<u64>) {
+        let status = format!("/proc/{}/status", self.pid());
+        let peak = || {
+            let text = std::fs::read_to_string(&status).ok()?;
+            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+            let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+            Some(kib * 1024)
+        };
+        let child = self.0.as_mut().expect("it was not waited for");
+        let mut most = None;
+        while child.try_wait().expect("it ends").is_none() {
+            most = peak().or(most);
+            thread::sleep(Duration::from_millis(5));
+        }
+        (self.wait(), most)
     }
 
     /// Kills it as `kill -9` does, and waits for its end.

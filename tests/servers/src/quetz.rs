@@ -114,6 +114,11 @@ impl Quetz {
         Some(quetz)
     }
 
+    /// The origin of its URLs.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
     /// The URL of a channel.
     pub fn url(&self, channel: &str) -> String {
         format!("{}/{channel}", self.origin)

@@ -3,14 +3,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     num::NonZeroUsize,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use conda_publish::{AttestationStore, Channel, Error, Placed, Reporter, Upload};
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use release_manifest::{PackageKey, PublishResult};
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     printer::{Printer, duration},
@@ -49,7 +49,7 @@ pub(crate) struct Uploading<'a> {
     pub(crate) stores: &'a [Box<dyn AttestationStore>],
     /// What the channel has already, with all that it keeps of it: that is not sent again.
     pub(crate) complete: &'a BTreeSet<PackageKey>,
-    /// How many at the same time at most.
+    /// How many at the same time at most; as many again may wait until they are sent once more.
     pub(crate) concurrency: NonZeroUsize,
     /// How long all of it may take.
     pub(crate) deadline: Duration,
@@ -67,7 +67,8 @@ impl Uploading<'_> {
         let total = items.iter().map(|item| size_of(&item.upload)).sum();
         let sending = Sending {
             activity: Activity::bytes(printer, "Publishing", total),
-            sent: Mutex::default(),
+            under_way: Mutex::default(),
+            repeats: Notify::new(),
             printer,
         };
         let deadline = Instant::now() + self.deadline;
@@ -78,7 +79,7 @@ impl Uploading<'_> {
         let mut under_way = BTreeSet::new();
         let mut running = FuturesUnordered::new();
         loop {
-            while running.len() < self.concurrency.get() {
+            while running.len() < self.concurrency.get() + sending.paused(self.concurrency) {
                 let Some(item) = next(&mut waiting, &under_way) else {
                     break;
                 };
@@ -92,7 +93,11 @@ impl Uploading<'_> {
                 under_way.insert(package);
                 running.push(self.put(item.upload, &sending));
             }
-            let next = tokio::time::timeout_at(deadline, running.next()).await;
+            let next = tokio::select! {
+                next = tokio::time::timeout_at(deadline, running.next()) => next,
+                // Another has its turn meanwhile.
+                () = sending.repeats.notified() => continue,
+            };
             match next {
                 Ok(Some((package, fate))) => {
                     under_way.remove(&package);
@@ -197,38 +202,65 @@ fn size_of(upload: &Upload) -> u64 {
     std::fs::symlink_metadata(&upload.source).map_or(0, |found| found.len())
 }
 
-/// Shows the bytes that leave.
+/// Shows the bytes that leave, and knows what waits.
 struct Sending<'a> {
     activity: Activity,
-    /// What of each package under way has left, in bytes.
-    sent: Mutex<BTreeMap<PackageKey, u64>>,
+    under_way: Mutex<BTreeMap<PackageKey, Attempt>>,
+    /// Told when a package begins to wait.
+    repeats: Notify,
     printer: &'a Printer,
+}
+
+/// An attempt to send a package.
+#[derive(Debug, Default)]
+struct Attempt {
+    /// What has left, in bytes.
+    sent: u64,
+    /// When it begins, if it has to wait.
+    begins: Option<Instant>,
 }
 
 impl Sending<'_> {
     /// The package is done with, however much of it left.
     fn ended(&self, upload: &Upload) {
-        let sent = self.forget(&upload.package);
-        self.activity.back(sent);
+        let attempt = self.under_way().remove(&upload.package);
+        self.activity
+            .back(attempt.map_or(0, |attempt| attempt.sent));
         self.activity.advance(size_of(upload));
     }
 
-    fn forget(&self, package: &PackageKey) -> u64 {
-        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
-        sent.remove(package).unwrap_or(0)
+    /// How many packages wait now, counted up to so many.
+    fn paused(&self, most: NonZeroUsize) -> usize {
+        let now = Instant::now();
+        let under_way = self.under_way();
+        let waits = |attempt: &&Attempt| attempt.begins.is_some_and(|begins| begins > now);
+        let waiting = under_way.values().filter(waits);
+        waiting.take(most.get()).count()
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, BTreeMap<PackageKey, Attempt>> {
+        self.under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Reporter for Sending<'_> {
     fn sent(&self, package: &PackageKey, bytes: u64) {
-        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
-        *sent.entry(package.clone()).or_default() += bytes;
+        let mut under_way = self.under_way();
+        under_way.entry(package.clone()).or_default().sent += bytes;
+        drop(under_way);
         self.activity.advance(bytes);
     }
 
     fn repeating(&self, package: &PackageKey, reason: &str, delay: Duration) {
-        let sent = self.forget(package);
-        self.activity.back(sent);
+        let next = Attempt {
+            sent: 0,
+            begins: Some(Instant::now() + delay),
+        };
+        let failed = self.under_way().insert(package.clone(), next);
+        self.activity.back(failed.map_or(0, |failed| failed.sent));
+        self.repeats.notify_one();
         let delay = duration(delay);
         self.printer
             .status("Retrying", &format!("{package} in {delay}: {reason}"));
@@ -247,6 +279,8 @@ mod tests {
     struct Memory {
         order: Mutex<Vec<PackageKey>>,
         failing: BTreeSet<PackageKey>,
+        /// Sent again after a minute.
+        repeating: BTreeSet<PackageKey>,
         endless: BTreeSet<PackageKey>,
     }
 
@@ -267,9 +301,14 @@ mod tests {
         ) -> Result<BTreeMap<PackageKey, Present>, Error> {
             Ok(BTreeMap::new())
         }
-        async fn put(&self, upload: &Upload, _: &dyn Reporter) -> Result<Placed, Error> {
+        async fn put(&self, upload: &Upload, reporter: &dyn Reporter) -> Result<Placed, Error> {
             if self.endless.contains(&upload.package) {
                 std::future::pending::<()>().await;
+            }
+            if self.repeating.contains(&upload.package) {
+                const DELAY: Duration = Duration::from_secs(60);
+                reporter.repeating(&upload.package, "for a test", DELAY);
+                tokio::time::sleep(DELAY).await;
             }
             // Others have their turn meanwhile.
             tokio::task::yield_now().await;
@@ -305,6 +344,14 @@ mod tests {
     }
 
     async fn run(channel: &Memory, items: Vec<Item>) -> BTreeMap<PackageKey, Fate> {
+        run_for(channel, items, Duration::from_secs(1)).await
+    }
+
+    async fn run_for(
+        channel: &Memory,
+        items: Vec<Item>,
+        deadline: Duration,
+    ) -> BTreeMap<PackageKey, Fate> {
         let printer = Printer::new(OutputFormat::Human, ColorChoice::Never, Verbosity::Quiet);
         let uploading = Uploading {
             channel,
@@ -312,7 +359,7 @@ mod tests {
             stores: &[],
             complete: &BTreeSet::new(),
             concurrency: NonZeroUsize::new(4).unwrap(),
-            deadline: Duration::from_secs(1),
+            deadline,
         };
         uploading.run(items, BTreeMap::new(), &printer).await
     }
@@ -379,5 +426,34 @@ mod tests {
         assert!(matches!(fates[&key("a")], Fate::Left));
         assert!(matches!(fates[&key("b")], Fate::Placed(..)));
         assert!(matches!(fates[&key("c")], Fate::Left));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_for_its_next_attempt_keeps_no_other_from_its_turn() {
+        let repeating = ["a", "b", "c", "d"].map(key);
+        let channel = Memory {
+            repeating: BTreeSet::from(repeating),
+            ..Memory::default()
+        };
+        let items = ["a", "b", "c", "d", "e", "f", "g"].map(|name| item(name, &[]));
+        let fates = run_for(&channel, items.into(), Duration::from_secs(90)).await;
+        assert!(fates.values().all(|it| matches!(it, Fate::Placed(..))));
+        let mut order = channel.order.into_inner().unwrap();
+        order.truncate(3);
+        order.sort();
+        assert_eq!(order, ["e", "f", "g"].map(key));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_than_twice_as_many_are_begun_when_all_wait() {
+        let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+        let channel = Memory {
+            repeating: names.map(key).into(),
+            ..Memory::default()
+        };
+        let items = names.map(|name| item(name, &[]));
+        let fates = run_for(&channel, items.into(), Duration::from_secs(90)).await;
+        let placed = fates.values().filter(|it| matches!(it, Fate::Placed(..)));
+        assert_eq!(placed.count(), 8);
     }
 }
