@@ -502,6 +502,12 @@ impl Error {
             } => Some(
                 "give the credentials for that host as rattler-based tools read them: with `RATTLER_AUTH_FILE`, or once with `pixi auth login`",
             ),
+            Self::Status { .. }
+            | Self::Answer { .. }
+            | Self::Repodata { .. }
+            | Self::TooLarge { .. } => Some(
+                "check that the URL is the channel's, and that nothing answers in its place, as a sign-in page or a proxy does",
+            ),
             Self::Refused { help, .. } => Some(help),
             Self::TooManyAttestations { most: 0, .. } => Some(
                 "name an attestation store beside the channel, or publish with --without-attestation",
@@ -509,7 +515,7 @@ impl Error {
             Self::NoCredentials { .. } => Some(
                 "give a key in the environment variable that the message names, or store one for that host as rattler-based tools read it",
             ),
-            Self::Redirected { .. } => {
+            Self::Redirected { .. } | Self::Forbidden { .. } => {
                 Some("name the channel by the URL that the server itself has")
             }
             Self::Mint { .. } => Some(

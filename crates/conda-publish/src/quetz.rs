@@ -176,6 +176,10 @@ impl Channel for Quetz {
             StatusCode::CONFLICT if is_same(upload, self.there.sha256(package).await?)? => {
                 Ok(self.there.placed(package, PublishResult::Identical))
             }
+            status if status.is_success() => Err(self.server.unexpected(
+                &package.to_string(),
+                format!("expected HTTP status 201, found {}", status.as_u16()),
+            )),
             _ => Err(self.refused(&package.to_string(), &answer)),
         }
     }

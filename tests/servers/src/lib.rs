@@ -12,6 +12,7 @@
 mod attestation;
 mod elsewhere;
 mod fault;
+mod faulty;
 mod listen;
 mod shelf;
 
@@ -29,4 +30,5 @@ pub mod way;
 
 pub use elsewhere::{Elsewhere, Seen};
 pub use fault::{Fault, Faults, Hold};
+pub use faulty::{Faulty, SelfSigned};
 pub use shelf::Shelf;

@@ -94,7 +94,10 @@ impl Quetz {
         assert!(keys.status.success(), "{keys:?}");
         let port = free_port();
         let log = fs_err::File::create(folder.path().join("log")).expect("a log");
-        let process = Command::new(bin.join("quetz"))
+        let mut start = Command::new(bin.join("quetz"));
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut start, 0);
+        let process = start
             .arg("start")
             .arg(&deployment)
             .args(["--host", "127.0.0.1", "--port", &port.to_string()])
@@ -158,6 +161,12 @@ impl Quetz {
 
 impl Drop for Quetz {
     fn drop(&mut self) {
+        // With the processes that it has work for it.
+        #[cfg(unix)]
+        let _killed = rustix::process::kill_process_group(
+            rustix::process::Pid::from_child(&self.process),
+            rustix::process::Signal::KILL,
+        );
         let _killed = self.process.kill();
         let _ended = self.process.wait();
     }

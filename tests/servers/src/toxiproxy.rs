@@ -113,6 +113,12 @@ impl Proxy<'_> {
             .await;
     }
 
+    /// Nothing passes any more, and connections stay open.
+    pub async fn silence(&self, towards: Towards) {
+        self.add("timeout", towards, 1.0, &json!({"timeout": 0}))
+            .await;
+    }
+
     /// Treats connections that begin from now on badly no more.
     ///
     /// # Panics
