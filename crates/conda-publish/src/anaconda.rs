@@ -315,7 +315,9 @@ impl AnacondaOrg {
             409 => {
                 "the name is taken, and what has it cannot be read: run the same command again, or look at the file on the website"
             }
-            402 | 413 => "the owner's storage is used up: delete what is old, or ask for more",
+            402 | 413 | 507 => {
+                "the owner's storage is used up: delete what is old, or ask for more"
+            }
             400 | 422 => "the server finds the package's metadata wrong: see what it says",
             _ => "run the same command again, and see what the server says",
         };

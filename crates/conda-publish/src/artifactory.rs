@@ -161,7 +161,7 @@ impl Artifactory {
             409 => {
                 "run the same command again: the bytes arrived with another hash, or the repository takes no uploads"
             }
-            413 => {
+            413 | 507 => {
                 "have the server's limit on sizes or the repository's quota raised, or delete what is old"
             }
             400 | 422 => "check that the repository is a local one of the type conda",

@@ -246,7 +246,9 @@ impl Cloudsmith {
             200 | 409 => {
                 "Cloudsmith took the bytes and made no package of them: see what it says, and remove the failed one on its website"
             }
-            402 | 413 => "the owner's storage is used up: delete what is old, or ask for more",
+            402 | 413 | 507 => {
+                "the owner's storage is used up: delete what is old, or ask for more"
+            }
             400 | 422 => "Cloudsmith finds something in the package wrong: see what it says",
             _ => "run the same command again, and see what the server says",
         };

@@ -92,7 +92,7 @@ impl<'a> SignedForm<'a> {
                     403 => {
                         "run the same command again: what the server signed for this upload has ended"
                     }
-                    413 => "the storage takes no file of this size",
+                    413 | 507 => "the storage takes no file of this size, or has no room left",
                     _ => "run the same command again",
                 };
                 let what = upload.package.to_string();

@@ -110,7 +110,7 @@ impl Quetz {
             409 => {
                 "the name is taken, and what has it cannot be read: try again, or ask the server's administrator"
             }
-            413 => {
+            413 | 507 => {
                 "have the server's limit on sizes or the channel's quota raised, or delete what is old"
             }
             400 | 406 | 422 => {

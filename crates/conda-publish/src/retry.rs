@@ -54,9 +54,9 @@ impl Retries {
     }
 }
 
-/// Whether a request that was answered so may succeed later.
+/// Whether a request that was answered so may succeed later; not where somebody has to make room first.
 pub(crate) fn is_transient(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 408 | 425 | 429 | 500..=599)
+    matches!(status.as_u16(), 408 | 425 | 429 | 500..=506 | 508..=599)
 }
 
 /// What the server asks to wait (RFC 9110 §10.2.3); zero where it doesn't.

@@ -28,7 +28,7 @@ pub(super) fn help(status: StatusCode, origin: Origin) -> &'static str {
         (409, _) => {
             "raise the package's build number or version; a published name keeps its content for ever"
         }
-        (413, _) => {
+        (413 | 507, _) => {
             "the package is larger than the server takes, or the channel has used up its storage: make the package smaller, or ask for more storage in the channel's settings"
         }
         (422, _) => {

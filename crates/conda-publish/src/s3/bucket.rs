@@ -172,7 +172,7 @@ impl Bucket {
 
     /// Reads an object of at most so many bytes; `None` where there is none.
     pub(super) async fn get(&self, key: &str, limit: u64) -> Result<Option<Object>, Error> {
-        let request = self.connection.client.get_object();
+        let request = self.connection.objects.get_object();
         let request = request.bucket(&self.name).key(self.key(key));
         let idle = self.patience.idle;
         let read = self
@@ -210,7 +210,7 @@ impl Bucket {
 
     /// Reads some bytes of an object, from this one on; fewer at its end.
     pub(super) async fn range(&self, key: &str, from: u64, length: u64) -> Result<Bytes, Error> {
-        let request = self.connection.client.get_object();
+        let request = self.connection.objects.get_object();
         let request = request
             .bucket(&self.name)
             .key(self.key(key))
@@ -246,7 +246,7 @@ impl Bucket {
 
     /// Hashes an object of this size, all of it, without keeping it; `None` where there is none.
     pub(super) async fn hash(&self, key: &str, size: u64) -> Result<Option<Hashes>, Error> {
-        let request = self.connection.client.get_object();
+        let request = self.connection.objects.get_object();
         let request = request.bucket(&self.name).key(self.key(key));
         let idle = self.patience.idle;
         let read = self

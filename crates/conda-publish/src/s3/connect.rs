@@ -1,6 +1,8 @@
 //! Where a bucket is, and who we are to it.
 
-use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextRef;
+use aws_sdk_s3::config::interceptors::{
+    BeforeDeserializationInterceptorContextMut, BeforeTransmitInterceptorContextRef,
+};
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
@@ -8,7 +10,9 @@ use aws_sdk_s3::config::{
     ResponseChecksumValidation, RuntimeComponents, SharedCredentialsProvider,
     StalledStreamProtectionConfig,
 };
+use aws_sdk_s3::primitives::SdkBody;
 use aws_sdk_s3::{Client, error::BoxError};
+use http_body_util::Limited;
 use rattler_config::config::s3::{S3AddressingStyle, S3Options};
 use rattler_networking::Authentication;
 use url::Url;
@@ -39,6 +43,8 @@ pub(super) struct Access {
 #[derive(Debug, Clone)]
 pub(super) struct Connection {
     pub(super) client: Client,
+    /// The same for objects, whose bytes are taken as they come.
+    pub(super) objects: Client,
     /// The server, as it is named in messages.
     pub(super) server: String,
     credentials: Option<SharedCredentialsProvider>,
@@ -152,8 +158,13 @@ impl Connection {
         if let Some(credentials) = &access.credentials {
             config = config.credentials_provider(credentials.clone());
         }
+        let limited = |objects| {
+            let limit = Limit { objects };
+            Client::from_conf(config.clone().interceptor(limit).build())
+        };
         Ok(Self {
-            client: Client::from_conf(config.build()),
+            client: limited(false),
+            objects: limited(true),
             server,
             credentials: access.credentials,
         })
@@ -178,6 +189,36 @@ impl Connection {
             }
             Err(_) => Err(missing(format!("they take too long ({SOUGHT})"))),
         }
+    }
+}
+
+/// How much of an answer is read, in bytes: a list of a thousand objects with the longest names is less.
+const ANSWER_LIMIT: usize = 16 * 1024 * 1024;
+
+/// Cuts answers off that get longer than any of S3's: the SDK reads them whole before it looks at them.
+#[derive(Debug)]
+struct Limit {
+    /// Not what is answered well: that is the object.
+    objects: bool,
+}
+
+impl Intercept for Limit {
+    fn name(&self) -> &'static str {
+        "Limit"
+    }
+
+    fn modify_before_deserialization(
+        &self,
+        context: &mut BeforeDeserializationInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let response = context.response_mut();
+        if !(self.objects && response.status().is_success()) {
+            let body = Limited::new(response.take_body(), ANSWER_LIMIT);
+            *response.body_mut() = SdkBody::from_body_1_x(body);
+        }
+        Ok(())
     }
 }
 

@@ -176,6 +176,9 @@ impl Bucket {
     /// The error for an answer that refuses.
     pub(super) fn refused(&self, what: &str, failure: &Failure) -> Error {
         let server = self.connection.server.clone();
+        if (200..300).contains(&failure.status) {
+            return self.unexpected(what, "expected an answer of S3, found something else");
+        }
         if let (300..400, Some(location)) = (failure.status, &failure.location) {
             let to = Url::parse(location).ok();
             let to = to.and_then(|url| Some(format!("{}://{}/…", url.scheme(), url.host_str()?)));

@@ -1,6 +1,7 @@
 //! GitHub's attestation store.
 
 use channel_servers::github::{GithubOptions, GithubServer};
+use channel_servers::toxiproxy::{Towards, Toxiproxy};
 use channel_servers::{Elsewhere, Fault};
 use conda_attest::PackageFile;
 use conda_publish::{
@@ -9,7 +10,7 @@ use conda_publish::{
 };
 use release_manifest::{Digest, PublishResult};
 
-use crate::support::{Fixture, hash, hasty, in_child, is_child, told, upload};
+use crate::support::{Fixture, hash, hasty, impatient, in_child, is_child, told, upload};
 
 const TOKEN: &str = "ghs_write_0123456789";
 /// The release that the repository has.
@@ -55,8 +56,21 @@ impl Started {
         expected: &str,
         bundle: &Bundle,
     ) {
+        let variable = (variable, token);
+        self.run_at(self.server.url(), test, variable, expected, bundle)
+            .await;
+    }
+
+    async fn run_at(
+        &self,
+        url: &str,
+        test: &str,
+        (variable, token): (&str, &str),
+        expected: &str,
+        bundle: &Bundle,
+    ) {
         let variables = [
-            ("GITHUB_API_URL", self.server.url()),
+            ("GITHUB_API_URL", url),
             (variable, token),
             ("EXPECTED", expected),
             ("SOURCE", self.upload.source.to_str().unwrap()),
@@ -322,4 +336,56 @@ async fn no_token_goes_where_a_release_says_that_assets_are_uploaded() {
     started.server = GithubServer::start(options).await;
     started.run(test, "GITHUB_TOKEN", TOKEN, "").await;
     assert!(elsewhere.seen().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_network_is_told_and_the_same_again_stores_once() {
+    let test = "github::a_bad_network_is_told_and_the_same_again_stores_once";
+    if in_child() {
+        let (upload, expected) = given();
+        if expected.is_empty() {
+            let store = store("github://acme/pkgs").await;
+            return put(&*store, &upload).await.unwrap();
+        }
+        let location = "github://acme/pkgs".parse().unwrap();
+        let store = open_store(&location, &impatient()).await.unwrap();
+        let error = put(&*store, &upload).await.unwrap_err();
+        let told = told(&error);
+        assert!(
+            matches!(error, Error::NotSent { attempts: 2, .. }),
+            "{told}"
+        );
+        assert!(told.contains(&expected), "{expected}: {told}");
+        return assert!(!told.contains("ghs_"), "{told}");
+    }
+    let Some(toxiproxy) = Toxiproxy::start() else {
+        return;
+    };
+    let started = Started::new(false).await;
+    let address = started.server.url().strip_prefix("http://").unwrap();
+    let proxy = toxiproxy.to(address).await;
+    let url = format!("http://{}", proxy.address);
+    let run = async |expected: &str| {
+        let token = ("GITHUB_TOKEN", TOKEN);
+        let bundle = &started.upload.bundles[0];
+        started.run_at(&url, test, token, expected, bundle).await;
+    };
+    proxy.reset_peer(Towards::Client, 1.0, 0).await;
+    run("check the URL, the network and its proxy").await;
+    proxy.remove("reset_peer", Towards::Client).await;
+    proxy.silence(Towards::Client).await;
+    run("nothing came or went").await;
+    proxy.remove("timeout", Towards::Client).await;
+    proxy.limit_data(Towards::Server, 1.0, 100).await;
+    run("check the URL, the network and its proxy").await;
+    proxy.remove("limit_data", Towards::Server).await;
+    assert!(started.server.stored().is_empty());
+    // The answer is lost after it was stored, or before.
+    proxy.limit_data(Towards::Client, 1.0, 20).await;
+    run("check the URL, the network and its proxy").await;
+    proxy.remove("limit_data", Towards::Client).await;
+    proxy.latency(Towards::Client, 300).await;
+    run("").await;
+    assert_eq!(started.server.stored(), [started.upload.sha256]);
+    assert_eq!(started.server.complaints(), [""; 0]);
 }

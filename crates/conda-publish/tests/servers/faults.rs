@@ -5,22 +5,29 @@ use std::time::Duration;
 
 use channel_servers::{Elsewhere, Fault, Faulty, SelfSigned};
 use conda_publish::{Error, OpenOptions, Patience};
+use futures::future::join_all;
 
 use crate::kinds::{Kind, SECRET};
 use crate::{expect_error, package, patience};
 
+/// Less than servers take, for those that never do.
+fn impatience() -> Patience {
+    Patience {
+        idle: Duration::from_secs(1),
+        answer: Duration::from_secs(1),
+        grace: Duration::from_secs(1),
+        ..patience()
+    }
+}
+
 /// Asserts that asking, comparing and publishing are each refused with one of these codes, and that what is said has
 /// one of these words, names the server, has help and no secret.
-async fn refused(kind: Kind, origin: &str, (codes, says): (&[&str], &[&str])) {
+async fn refused(kind: Kind, origin: &str, patience: Patience, (codes, says): (&[&str], &[&str])) {
     let folder = tempfile::tempdir().unwrap();
     let options = OpenOptions {
         patience: Patience {
-            connect: Duration::from_secs(5),
-            idle: Duration::from_secs(1),
-            answer: Duration::from_secs(1),
-            grace: Duration::from_secs(1),
             retries: 1,
-            ..patience()
+            ..patience
         },
         ..kind.options(folder.path())
     };
@@ -59,7 +66,7 @@ async fn whatever_a_server_answers_is_told() {
         (Fault::Status(403), &refusal, &["403"]),
         (Fault::Status(404), &refusal, &["404"]),
         (Fault::Status(413), &refusal, &["413"]),
-        (Fault::Status(507), &gone, &["507"]),
+        (Fault::Status(507), &refusal, &["507"]),
         (Fault::Answer(200, html), &garbage, &[""]),
         (Fault::Answer(200, vec![0xff; 100]), &garbage, &[""]),
         (Fault::Drop, &gone, &["attempts"]),
@@ -67,12 +74,18 @@ async fn whatever_a_server_answers_is_told() {
         (Fault::Drip, &gone, &["attempts"]),
         (Fault::Bomb, &long, &[""]),
     ];
-    for (fault, codes, says) in cases {
-        let server = Faulty::start(fault.clone()).await;
-        for kind in Kind::ALL {
-            refused(kind, server.origin(), (codes, says)).await;
-        }
-    }
+    let all = cases.into_iter().map(|(fault, codes, says)| async move {
+        let patience = match fault {
+            Fault::Hang | Fault::Drip => impatience(),
+            _ => patience(),
+        };
+        let server = Faulty::start(fault).await;
+        let kinds = Kind::ALL;
+        let kinds =
+            kinds.map(|kind| refused(kind, server.origin(), patience.clone(), (codes, says)));
+        join_all(kinds).await;
+    });
+    join_all(all).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,7 +113,7 @@ async fn no_credential_goes_where_a_server_leads_to() {
             &["redirected", "repodata_invalid"],
             &["localhost", "is not valid repodata"],
         );
-        refused(kind, server.origin(), expected).await;
+        refused(kind, server.origin(), patience(), expected).await;
     }
     for seen in elsewhere.seen() {
         assert_eq!(seen.authorization, None, "{seen:?}");
@@ -114,13 +127,19 @@ async fn a_certificate_that_nobody_vouches_for_is_told() {
     let plain = plain.origin().replace("http://", "https://");
     for kind in Kind::ALL {
         let gone = &["not_sent", "channel_unreachable"];
-        refused(kind, &plain, (gone, &["corrupt message"])).await;
+        refused(kind, &plain, patience(), (gone, &["corrupt message"])).await;
     }
     let Some(self_signed) = SelfSigned::start() else {
         return;
     };
     for kind in Kind::ALL {
         let gone = &["not_sent", "channel_unreachable"];
-        refused(kind, &self_signed.origin(), (gone, &["certificate"])).await;
+        refused(
+            kind,
+            &self_signed.origin(),
+            patience(),
+            (gone, &["certificate"]),
+        )
+        .await;
     }
 }

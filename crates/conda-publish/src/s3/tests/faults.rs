@@ -1,6 +1,7 @@
 //! Bad credentials and bad networks.
 
 use channel_servers::toxiproxy::{Towards, Toxiproxy};
+use channel_servers::{Elsewhere, Fault, Faulty, SelfSigned};
 
 use super::*;
 use crate::fixture::upload;
@@ -123,4 +124,76 @@ async fn a_reset_in_the_middle_of_a_package_shows_nothing() {
     .await;
     check_complete(&direct, std::slice::from_ref(&package)).await;
     assert_eq!(unfinished(&direct).await, 0);
+}
+
+/// Asserts that asking, comparing and publishing are each refused with this code, and that what is said has this word,
+/// names the server, has help and no secret.
+async fn refused(endpoint: &str, code: &str, says: &str) {
+    let sources = tempfile::tempdir().unwrap();
+    let patience = Patience {
+        idle: Duration::from_secs(1),
+        answer: Duration::from_secs(1),
+        retries: 1,
+        ..patience()
+    };
+    let access = access(endpoint, VersityGw::SECRET_KEY);
+    let channel = S3Channel::with(access, BUCKET, PATH, patience).unwrap();
+    let package = upload(sources.path(), "noarch/a-1-0.conda", "x");
+    let told = |step: &str, error: Error| {
+        let message = error.to_string();
+        let case = format!("{step}: {}: {message}", error.code());
+        assert_eq!(error.code(), code, "{case}");
+        assert!(message.contains(says), "{says}: {case}");
+        let (_, server) = endpoint.split_once("://").unwrap();
+        assert!(message.contains(server), "{case}");
+        assert!(error.help().is_some(), "{case}");
+        let all = format!("{message} {error:?}");
+        assert!(!all.contains(VersityGw::SECRET_KEY), "{case}");
+    };
+    told("asked", channel.preflight().await.unwrap_err());
+    let packages = [package.package.clone()].into();
+    told("compared", channel.lookup(&packages).await.unwrap_err());
+    told("published", channel.put(&package, &()).await.unwrap_err());
+}
+
+#[tokio::test]
+async fn whatever_a_server_answers_is_told() {
+    let s3 = |status, code: &str| {
+        let text = format!("<Error><Code>{code}</Code><Message>said</Message></Error>");
+        Fault::Answer(status, text.into_bytes())
+    };
+    let html = b"<html><body>Please sign in</body></html>".to_vec();
+    for (fault, code, says) in [
+        (s3(403, "ExpiredToken"), "refused", "ExpiredToken: said"),
+        (s3(403, "AccessDenied"), "refused", "AccessDenied: said"),
+        (s3(404, "NoSuchBucket"), "refused", "NoSuchBucket: said"),
+        (s3(507, "XMinioStorageFull"), "refused", "XMinioStorageFull"),
+        (Fault::Status(503), "not_sent", "503"),
+        (Fault::Drop, "not_sent", "(2 attempts)"),
+        (Fault::Hang, "not_sent", "(2 attempts)"),
+        (Fault::Answer(200, html), "answer_invalid", ""),
+        (Fault::Answer(200, vec![0xff; 100]), "answer_invalid", ""),
+        (Fault::Drip, "not_sent", "(2 attempts)"),
+        (Fault::Endless, "not_sent", "length limit exceeded"),
+        (Fault::Bomb, "answer_invalid", ""),
+    ] {
+        let server = Faulty::start(fault).await;
+        refused(server.origin(), code, says).await;
+    }
+}
+
+#[tokio::test]
+async fn nothing_goes_where_a_server_leads_to() {
+    let elsewhere = Elsewhere::start().await;
+    let server = Faulty::start(Fault::Redirect(format!("{}/?x=1", elsewhere.url()))).await;
+    refused(server.origin(), "redirected", "nothing is sent there").await;
+    assert_eq!(elsewhere.seen(), []);
+}
+
+#[tokio::test]
+async fn a_certificate_that_nobody_vouches_for_is_told() {
+    let Some(server) = SelfSigned::start() else {
+        return;
+    };
+    refused(&server.origin(), "not_sent", "certificate").await;
 }
