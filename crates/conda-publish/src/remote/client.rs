@@ -43,8 +43,8 @@ impl Default for Patience {
             answer: Duration::from_secs(120),
             grace: Duration::from_secs(60),
             slowest: 16 * 1024,
-            retries: 3,
-            first_delay: Duration::from_millis(500),
+            retries: 4,
+            first_delay: Duration::from_millis(200),
         }
     }
 }

@@ -68,7 +68,7 @@ async fn a_server_that_fails_for_ever_is_given_up() {
     let channel = fixture.open().await;
     let error = channel.put(&fixture.plain("greet"), &()).await.unwrap_err();
     assert!(
-        matches!(error, Error::NotSent { attempts: 4, .. }),
+        matches!(error, Error::NotSent { attempts: 5, .. }),
         "{error}"
     );
 }

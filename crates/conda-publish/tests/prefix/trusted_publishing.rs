@@ -120,8 +120,8 @@ async fn a_failed_mint_never_falls_back_to_a_key() {
             Some(forbidden.clone()),
             "no trusted publisher",
         ),
-        (fixture.options(), Some(Fault::Status(503)), "4 attempts"),
-        (fixture.options(), Some(Fault::Drop), "4 attempts"),
+        (fixture.options(), Some(Fault::Status(503)), "5 attempts"),
+        (fixture.options(), Some(Fault::Drop), "5 attempts"),
         (
             fixture.options(),
             Some(Fault::Answer(200, b" \n".to_vec())),

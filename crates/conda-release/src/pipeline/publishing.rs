@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// How many packages are uploaded at the same time where nothing else is configured.
-const CONCURRENCY: NonZeroUsize = NonZeroUsize::MIN.saturating_add(15);
+pub(super) const CONCURRENCY: NonZeroUsize = NonZeroUsize::MIN.saturating_add(15);
 
 /// How packages are published.
 pub(crate) struct PublishOptions {

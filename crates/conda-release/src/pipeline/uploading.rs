@@ -270,17 +270,20 @@ impl Reporter for Sending<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::publishing::CONCURRENCY;
     use crate::printer::{ColorChoice, OutputFormat, Verbosity};
     use async_trait::async_trait;
-    use conda_publish::{Keeps, Present};
+    use conda_publish::{Keeps, Patience, Present};
 
     /// Remembers the order, and fails what it is told to.
     #[derive(Default)]
     struct Memory {
         order: Mutex<Vec<PackageKey>>,
         failing: BTreeSet<PackageKey>,
-        /// Sent again after a minute.
-        repeating: BTreeSet<PackageKey>,
+        /// Sent again after so long.
+        repeating: BTreeMap<PackageKey, Duration>,
+        /// How long each attempt takes.
+        latency: Duration,
         endless: BTreeSet<PackageKey>,
     }
 
@@ -305,13 +308,14 @@ mod tests {
             if self.endless.contains(&upload.package) {
                 std::future::pending::<()>().await;
             }
-            if self.repeating.contains(&upload.package) {
-                const DELAY: Duration = Duration::from_secs(60);
-                reporter.repeating(&upload.package, "for a test", DELAY);
-                tokio::time::sleep(DELAY).await;
+            if let Some(&delay) = self.repeating.get(&upload.package) {
+                tokio::time::sleep(self.latency).await;
+                reporter.repeating(&upload.package, "for a test", delay);
+                tokio::time::sleep(delay).await;
             }
             // Others have their turn meanwhile.
             tokio::task::yield_now().await;
+            tokio::time::sleep(self.latency).await;
             if self.failing.contains(&upload.package) {
                 return Err(Error::Stopped);
             }
@@ -326,6 +330,8 @@ mod tests {
             Ok(())
         }
     }
+
+    const MINUTE: Duration = Duration::from_secs(60);
 
     fn key(name: &str) -> PackageKey {
         format!("noarch/{name}-1-0.conda").parse().unwrap()
@@ -352,13 +358,23 @@ mod tests {
         items: Vec<Item>,
         deadline: Duration,
     ) -> BTreeMap<PackageKey, Fate> {
+        let four = NonZeroUsize::new(4).unwrap();
+        run_with(channel, items, deadline, four).await
+    }
+
+    async fn run_with(
+        channel: &Memory,
+        items: Vec<Item>,
+        deadline: Duration,
+        concurrency: NonZeroUsize,
+    ) -> BTreeMap<PackageKey, Fate> {
         let printer = Printer::new(OutputFormat::Human, ColorChoice::Never, Verbosity::Quiet);
         let uploading = Uploading {
             channel,
             attestations: usize::MAX,
             stores: &[],
             complete: &BTreeSet::new(),
-            concurrency: NonZeroUsize::new(4).unwrap(),
+            concurrency,
             deadline,
         };
         uploading.run(items, BTreeMap::new(), &printer).await
@@ -430,9 +446,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_waits_for_its_next_attempt_keeps_no_other_from_its_turn() {
-        let repeating = ["a", "b", "c", "d"].map(key);
+        let repeating = ["a", "b", "c", "d"].map(|name| (key(name), MINUTE));
         let channel = Memory {
-            repeating: BTreeSet::from(repeating),
+            repeating: repeating.into(),
             ..Memory::default()
         };
         let items = ["a", "b", "c", "d", "e", "f", "g"].map(|name| item(name, &[]));
@@ -448,12 +464,44 @@ mod tests {
     async fn no_more_than_twice_as_many_are_begun_when_all_wait() {
         let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
         let channel = Memory {
-            repeating: names.map(key).into(),
+            repeating: names.map(|name| (key(name), MINUTE)).into(),
             ..Memory::default()
         };
         let items = names.map(|name| item(name, &[]));
         let fates = run_for(&channel, items.into(), Duration::from_secs(90)).await;
         let placed = fates.values().filter(|it| matches!(it, Fate::Placed(..)));
         assert_eq!(placed.count(), 8);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn latency_and_failures_in_passing_cost_a_batch_little() {
+        const PACKAGES: u32 = 500;
+        let latency = Duration::from_millis(50);
+        let names: Vec<String> = (0..PACKAGES)
+            .map(|number| format!("p{number:03}"))
+            .collect();
+        let take = async |concurrency, repeating: BTreeMap<PackageKey, Duration>| {
+            let channel = Memory {
+                latency,
+                repeating,
+                ..Memory::default()
+            };
+            let items = names.iter().map(|name| item(name, &[])).collect();
+            let began = Instant::now();
+            let fates = run_with(&channel, items, MINUTE, concurrency).await;
+            assert!(fates.values().all(|it| matches!(it, Fate::Placed(..))));
+            began.elapsed()
+        };
+        let smooth = take(CONCURRENCY, BTreeMap::new()).await;
+        assert!(latency * PACKAGES >= smooth * 8, "{smooth:?}");
+        // One in twenty, the last included, after the longest first delay that there is.
+        let delay = Patience::default().first_delay;
+        let failing = names
+            .iter()
+            .rev()
+            .step_by(20)
+            .map(|name| (key(name), delay));
+        let rough = take(CONCURRENCY, failing.collect()).await;
+        assert!(rough * 100 <= smooth * 125, "{rough:?}, {smooth:?}");
     }
 }
