@@ -1,7 +1,6 @@
 //! Publishing 500 packages to a server like prefix.dev: with failures against without, and many at a time against one.
 //!
-//! `cargo bench -p end-to-end --bench publish_batch` prints the table in docs/performance.md, and fails where a figure
-//! is missed. It needs the programs that `.ci/run` installs.
+//! `cargo bench -p end-to-end --bench publish_batch` fails where a figure of docs/performance.md is missed. It needs the programs that `.ci/run` installs.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 #![expect(clippy::print_stdout, reason = "a benchmark says what it has measured")]
