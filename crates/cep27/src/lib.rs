@@ -27,7 +27,7 @@ pub use statement::{
 };
 pub use subdir::Subdir;
 pub use target_channel::TargetChannel;
-pub use text::{ascii_json, printable};
+pub use text::{ascii_json, is_invisible, printable};
 pub use validate::{
     Expected, STATEMENT_LIMIT, ValidStatement, validate_against, validate_predicate,
     validate_statement,

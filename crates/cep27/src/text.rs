@@ -58,9 +58,10 @@ pub fn ascii_json<T: Serialize + ?Sized>(value: &T) -> Result<String, serde_json
     Ok(ascii)
 }
 
-/// Controls, line separators, and the format characters (Unicode category Cf) that reorder or
-/// hide what surrounds them.
-fn is_invisible(character: char) -> bool {
+/// Whether a character is not seen as itself: controls, line separators, and the format characters
+/// (Unicode category Cf) that reorder or hide what surrounds them.
+#[must_use]
+pub fn is_invisible(character: char) -> bool {
     character.is_control()
         || matches!(character,
             '\u{ad}' | '\u{61c}' | '\u{180e}'
