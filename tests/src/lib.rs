@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod attested;
+mod browser;
 mod gate;
 mod privilege;
 mod process;
@@ -18,6 +19,7 @@ mod tree;
 mod workspace;
 
 pub use attested::{Attested, write_package};
+pub use browser::Browser;
 pub use gate::Gate;
 pub use privilege::{Mount, in_namespace};
 pub use process::{Output, Running, program, within};

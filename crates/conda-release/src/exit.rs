@@ -56,6 +56,24 @@ impl Status {
         self as u8
     }
 
+    /// The status as one word, for scripts that compare it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Unexpected => "unexpected",
+            Self::Usage => "usage",
+            Self::Preflight => "preflight",
+            Self::Build => "build",
+            Self::Cep27 => "cep27",
+            Self::Sign => "sign",
+            Self::Verify => "verify",
+            Self::Publish => "publish",
+            Self::Incomplete => "incomplete",
+            Self::Interrupted => "interrupted",
+            Self::Terminated => "terminated",
+        }
+    }
+
     /// What the status means, for `--help` and the documentation.
     pub fn meaning(self) -> &'static str {
         match self {

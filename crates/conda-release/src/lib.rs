@@ -13,6 +13,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod actions;
 mod attesting;
 pub mod cli;
 pub mod commands;
@@ -32,6 +33,7 @@ mod pipeline;
 pub mod printer;
 mod progress;
 mod release;
+mod report;
 mod run;
 mod secret;
 mod shards;
@@ -55,7 +57,7 @@ use crate::{
     cli::{Cli, Command},
     error::Error,
     exit::Status,
-    printer::{ColorChoice, OutputFormat, Printer, Verbosity},
+    printer::{ColorChoice, OutputFormat, Printer, Traces, Verbosity},
     secret::veiled,
     shown::Shown,
     workspace::Workspace,
@@ -92,9 +94,13 @@ pub fn main_with_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         cli.global.verbosity(),
     );
     if cli.global.verbose > 1 {
-        trace();
+        let on_actions = printer.actions().is_some();
+        trace(Traces { on_actions });
     }
     let status = run(cli, &invocation, &printer).unwrap_or_else(|error| report(&error, &printer));
+    if let Some(actions) = printer.actions() {
+        actions.tell_end(status, &printer);
+    }
     status.into()
 }
 
@@ -102,7 +108,14 @@ pub fn main_with_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run(cli: Cli, invocation: &str, printer: &Printer) -> Result<Status, Error> {
     let workspace = || Workspace::find(&cli.global);
     match cli.command {
-        Command::Release(args) => block_on(args.run(&workspace()?, invocation, printer)),
+        Command::Release(args) => {
+            let (workspace, mode) = (workspace()?, args.mode());
+            let result = block_on(args.run(&workspace, invocation, printer));
+            if matches!(result, Err(Error::Interrupted(_))) {
+                report::leave_as_recorded(&workspace, mode, printer);
+            }
+            result
+        }
         Command::Plan(args) => block_on(args.run(&workspace()?, printer)),
         Command::Build(args) => block_on(args.run(&workspace()?, printer)),
         Command::Sign(args) if args.keeps_no_state() => {
@@ -134,7 +147,11 @@ fn block_on(command: impl Future<Output = Result<Status, Error>>) -> Result<Stat
 
 /// Says what went wrong: on stderr for a person, who also reads the log of a script, and on stdout for the script.
 fn report(error: &Error, printer: &Printer) -> Status {
-    printer.error(&Shown::from(error).render());
+    let shown = Shown::from(error);
+    printer.error(&shown.render());
+    if let Some(actions) = printer.actions() {
+        actions.tell_error(&shown.text(), printer);
+    }
     // A closed stdout leaves the exit status to tell.
     let _printed = printer.json(&error.document());
     error.status()
@@ -148,10 +165,18 @@ fn not_run(mut error: clap::Error, asks_for_json: bool) -> Status {
             error.insert(kind, ContextValue::String(text));
         }
     }
-    // A closed stream leaves nobody to tell.
-    let _printed = error.print();
     if !error.use_stderr() {
+        // A closed stream leaves nobody to tell.
+        let _printed = error.print();
         return Status::Done;
+    }
+    let printer = Printer::new(OutputFormat::Human, ColorChoice::Auto, Verbosity::Normal);
+    match printer.actions() {
+        // A word of the command line may be a command of the runner.
+        Some(_) => printer.error(&error.render().to_string()),
+        None => {
+            let _printed = error.print();
+        }
     }
     if asks_for_json {
         let text = error.render().to_string();
@@ -190,11 +215,11 @@ fn invocation(args: &[OsString]) -> String {
 }
 
 /// Shows what the libraries trace, for `-vv` and `RUST_LOG`.
-fn trace() {
+fn trace(traces: Traces) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     // A host program may have set a subscriber of its own: then it decides.
     let _set = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(move || traces)
         .try_init();
 }

@@ -36,6 +36,11 @@ impl OutputFolder {
         self.path.join(MANIFEST_NAME)
     }
 
+    /// The release as a page to look at.
+    pub(crate) fn report(&self) -> PathBuf {
+        self.path.join("report.html")
+    }
+
     /// The transitions since the manifest was compacted.
     pub(crate) fn journal(&self) -> PathBuf {
         self.path.join("journal.jsonl")

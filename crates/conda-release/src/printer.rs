@@ -2,8 +2,7 @@
 
 use std::{
     io::{self, IsTerminal, Write},
-    sync::Mutex,
-    time::Duration,
+    sync::{Arc, Mutex},
 };
 
 use clap::ValueEnum;
@@ -11,7 +10,13 @@ use console::Style;
 use indicatif::{MultiProgress, ProgressDrawTarget};
 use serde::Serialize;
 
-use crate::{error::Error, foreign::harmless};
+pub use release_report::{duration, size};
+
+use crate::{
+    actions::{Actions, Annotation, Fold, harmless_json, without_commands},
+    error::Error,
+    foreign::harmless,
+};
 
 /// What stdout carries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -52,6 +57,7 @@ pub struct Printer {
     format: OutputFormat,
     verbosity: Verbosity,
     bars: Mutex<Option<MultiProgress>>,
+    actions: Option<Arc<Actions>>,
 }
 
 impl Printer {
@@ -68,7 +74,21 @@ impl Printer {
             format,
             verbosity,
             bars: Mutex::new(None),
+            actions: Actions::detect().map(Arc::new),
         }
+    }
+
+    /// The runner of GitHub Actions, in a job of it.
+    pub(crate) fn actions(&self) -> Option<&Actions> {
+        self.actions.as_deref()
+    }
+
+    /// A phase begins, whose lines belong together until what this returns is dropped.
+    pub(crate) fn phase(&self, title: &str) -> PhaseOfLog {
+        if let Some(actions) = &self.actions {
+            actions.log.begin(title);
+        }
+        PhaseOfLog(self.actions.clone())
     }
 
     /// What stdout carries.
@@ -104,7 +124,12 @@ impl Printer {
     pub fn result(&self, text: &str) -> Result<(), Error> {
         match self.format {
             OutputFormat::Human => self
-                .above_bars(|| self.write(io::stdout(), text))
+                .above_bars(|| match &self.actions {
+                    Some(actions) => actions
+                        .log
+                        .text(Fold::Never, text, |text| write(io::stdout(), text)),
+                    None => write(io::stdout(), text),
+                })
                 .map_err(no_stdout()),
             OutputFormat::Json => Ok(()),
         }
@@ -120,7 +145,12 @@ impl Printer {
         }
         // In ASCII: what recipes and certificates say may carry characters that rewrite a terminal.
         let text = cep27::ascii_json(document).map_err(io::Error::other);
-        self.raw(format!("{}\n", text.map_err(no_stdout())?).as_bytes())
+        let text = text.map_err(no_stdout())?;
+        let text = match &self.actions {
+            Some(_) => harmless_json(&text),
+            None => text,
+        };
+        self.raw(format!("{text}\n").as_bytes())
     }
 
     /// Bytes that are the result as they stand, on stdout.
@@ -166,70 +196,113 @@ impl Printer {
     /// Text on stderr as it stands, for a person.
     pub fn note(&self, text: &str) {
         if self.verbosity >= Verbosity::Normal {
-            self.stderr(text);
+            self.stderr(Fold::Away, text);
         }
     }
 
     /// Text on stderr however quiet: errors.
     pub fn error(&self, text: &str) {
-        self.stderr(text);
+        self.stderr(Fold::Never, text);
+    }
+
+    /// The end of somebody's log, on stderr however quiet.
+    pub(crate) fn excerpt(&self, title: &str, lines: &[String]) {
+        let lines = lines.iter().map(|line| harmless(line));
+        match &self.actions {
+            Some(actions) => {
+                let lines = lines.collect::<Vec<_>>().join("\n");
+                actions.log.excerpt(title, &lines, to_stderr);
+            }
+            None => {
+                for line in lines {
+                    self.error(&format!("             │ {line}"));
+                }
+            }
+        }
+    }
+
+    /// Something to be seen beside a file, on GitHub Actions.
+    pub(crate) fn annotate(&self, annotation: &Annotation) {
+        if let Some(actions) = &self.actions {
+            actions.log.command(&annotation.command(), to_stderr);
+        }
     }
 
     fn say(&self, from: Verbosity, style: &Style, verb: &str, message: &str) {
         if self.verbosity >= from {
             let verb = style.clone().for_stderr().apply_to(format!("{verb:>12}"));
-            self.stderr(&format!("{verb} {}", harmless(message)));
+            let fold = match from {
+                Verbosity::Quiet => Fold::Never,
+                Verbosity::Normal | Verbosity::Verbose => Fold::Away,
+            };
+            self.stderr(fold, &format!("{verb} {}", harmless(message)));
         }
     }
 
-    fn stderr(&self, text: &str) {
-        // A closed stderr leaves nobody to tell.
-        let _written = self.above_bars(|| self.write(io::stderr(), text));
+    fn stderr(&self, fold: Fold, text: &str) {
+        self.above_bars(|| match &self.actions {
+            Some(actions) => actions.log.text(fold, text, to_stderr),
+            None => to_stderr(text),
+        });
     }
 
     /// Writes while no bar is on the terminal, which both streams may lead to.
-    fn above_bars(&self, write: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    fn above_bars<T>(&self, write: impl FnOnce() -> T) -> T {
         let bars = self.bars.lock().ok().and_then(|bars| bars.clone());
         match bars {
             Some(bars) => bars.suspend(write),
             None => write(),
         }
     }
+}
 
-    fn write(&self, mut to: impl Write, text: &str) -> io::Result<()> {
-        writeln!(to, "{}", text.trim_end_matches('\n'))
+/// A phase of the log; it ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct PhaseOfLog(Option<Arc<Actions>>);
+
+impl Drop for PhaseOfLog {
+    fn drop(&mut self) {
+        if let Some(actions) = &self.0 {
+            actions.log.end(to_stderr);
+        }
     }
+}
+
+/// stderr for what is traced, past the bars; on GitHub Actions without commands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Traces {
+    /// Whether a runner listens.
+    pub(crate) on_actions: bool,
+}
+
+impl Write for Traces {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        match self.on_actions {
+            true => {
+                let text = without_commands(&String::from_utf8_lossy(event));
+                io::stderr().write_all(text.as_bytes())?;
+            }
+            false => io::stderr().write_all(event)?,
+        }
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+fn to_stderr(text: &str) {
+    // A closed stderr leaves nobody to tell.
+    let _written = write(io::stderr(), text);
+}
+
+fn write(to: impl Write, text: &str) -> io::Result<()> {
+    let mut to = io::BufWriter::new(to);
+    writeln!(to, "{}", text.trim_end_matches('\n'))?;
+    to.flush()
 }
 
 fn no_stdout() -> impl FnOnce(io::Error) -> Error {
     Error::output("write", "stdout")
-}
-
-/// A duration as a person reads it: `85 ms`, `1.2 s`, `2 min 5 s`.
-pub fn duration(taken: Duration) -> String {
-    let milliseconds = taken.as_millis();
-    match milliseconds {
-        0..1_000 => format!("{milliseconds} ms"),
-        1_000..60_000 => format!("{:.1} s", taken.as_secs_f64()),
-        _ => format!("{} min {} s", taken.as_secs() / 60, taken.as_secs() % 60),
-    }
-}
-
-/// A size as a person reads it: `812 B`, `12.3 KiB`, `4.0 MiB`.
-pub fn size(bytes: u64) -> String {
-    indicatif::BinaryBytes(bytes).to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::duration;
-
-    #[test]
-    fn durations_read_naturally() {
-        assert_eq!(duration(Duration::from_millis(85)), "85 ms");
-        assert_eq!(duration(Duration::from_millis(1_240)), "1.2 s");
-        assert_eq!(duration(Duration::from_secs(125)), "2 min 5 s");
-    }
 }

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, sync::Mutex, time::Duration};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::{foreign::harmless, printer::Printer};
+use crate::{
+    foreign::harmless,
+    printer::{PhaseOfLog, Printer},
+};
 
 /// A phase in progress: one bar for all of it, one spinner for each thing under way.
 ///
@@ -14,6 +17,7 @@ pub(crate) struct Activity {
     bars: MultiProgress,
     total: ProgressBar,
     running: Mutex<BTreeMap<String, ProgressBar>>,
+    _phase: PhaseOfLog,
 }
 
 impl Activity {
@@ -40,6 +44,7 @@ impl Activity {
             bars,
             total,
             running: Mutex::default(),
+            _phase: printer.phase(verb),
         }
     }
 
@@ -58,6 +63,7 @@ impl Activity {
             bars,
             total,
             running: Mutex::default(),
+            _phase: printer.phase(verb),
         }
     }
 

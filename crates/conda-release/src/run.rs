@@ -16,6 +16,7 @@ use crate::{
     printer::Printer,
     release::{Release, Stored},
     shown::Shown,
+    report,
     target::Target,
     workspace::Workspace,
 };
@@ -323,14 +324,31 @@ pub(crate) fn check_live(
     pipeline::check(release, &known, printer)
 }
 
-/// Shows how far a release is: the table for a person, the manifest for a script.
+/// Shows how far a release is: the page beside its manifest, the table for a person, the manifest for a script.
+///
+/// # Errors
+/// The page or stdout cannot be written.
 pub(crate) fn show(
     release: &Release,
     workspace: &Workspace,
     printer: &Printer,
 ) -> Result<(), Error> {
+    leave(release, workspace, printer)?;
     printer.result(&pipeline::packages_table(release, workspace.current()))?;
     printer.json(release.manifest())
+}
+
+/// Leaves the page of a release beside its manifest, and tells GitHub Actions of it.
+///
+/// # Errors
+/// The page cannot be written.
+pub(crate) fn leave(
+    release: &Release,
+    workspace: &Workspace,
+    printer: &Printer,
+) -> Result<(), Error> {
+    let (folder, plan, manifest) = (release.folder(), release.plan(), release.manifest());
+    report::leave(folder, plan, manifest, workspace, printer)
 }
 
 /// Ends a command that does one phase of a release: where something is left, says what does it.

@@ -57,6 +57,14 @@ impl Shown {
         }
     }
 
+    /// Message, causes and help, as lines without any layout.
+    pub(crate) fn text(&self) -> String {
+        match &self.help {
+            Some(help) => format!("{self}\nhelp: {help}"),
+            None => self.to_string(),
+        }
+    }
+
     /// The text for stderr.
     pub(crate) fn render(&self) -> String {
         let theme = if console::colors_enabled_stderr() {

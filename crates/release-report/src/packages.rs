@@ -140,6 +140,7 @@ fn details(report: &Report, package: &Package) -> Markup {
                     }
                     @if let Some(published) = &package.published {
                         (fact(result(published.result), html! { (link(&published.url)) " at " (moment(published.at)) }))
+                        @if let Some(seen) = published.seen { (fact("Seen by clients", moment(seen))) }
                     }
                     @if let Some(log) = &package.log { (fact("Build log", html! { code { (log) } })) }
                     @if let Some(more) = more.filter(|more| !more.links.is_empty()) {

@@ -113,7 +113,7 @@ fn bundle_files(target: &Path) -> Result<Vec<PathBuf>, Error> {
 }
 
 /// What people call the claims of a certificate, in the order in which they are of interest.
-const CLAIMS: [(&str, &str); 16] = [
+pub(crate) const CLAIMS: [(&str, &str); 16] = [
     ("source_repository_uri", "repository"),
     ("source_repository_digest", "commit"),
     ("source_repository_ref", "ref"),

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use clap::Args;
-use release_manifest::Progress;
+use release_manifest::{Mode, Progress};
 
 use super::trust::TrustArgs;
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     live::{Live, PublishingArgs},
     pipeline::{self, PlanFlags},
     printer::{Printer, duration},
-    run::{Run, show},
+    run::{Run, leave, show},
     target::Target,
     workspace::Workspace,
 };
@@ -57,6 +57,11 @@ pub struct ReleaseArgs {
 }
 
 impl ReleaseArgs {
+    /// Whether it is for real.
+    pub(crate) fn mode(&self) -> Mode {
+        self.plan.mode()
+    }
+
     /// Runs the whole pipeline.
     ///
     /// # Errors
@@ -69,9 +74,17 @@ impl ReleaseArgs {
     ) -> Result<Status, Error> {
         let started = Instant::now();
         let mut run = Run::begin(workspace, &self.plan, &self.guard, printer).await?;
-        let status = match run.target.clone() {
-            None => self.rehearse(&mut run, workspace, printer).await?,
-            Some(target) => self.execute(&mut run, &target, workspace, printer).await?,
+        let result = match run.target.clone() {
+            None => self.rehearse(&mut run, workspace, printer).await,
+            Some(target) => self.execute(&mut run, &target, workspace, printer).await,
+        };
+        let status = match result {
+            Ok(status) => status,
+            Err(error) => {
+                // What was done before is reported; the error that ended it is told by itself, and first.
+                let _left = leave(&run.release, workspace, printer);
+                return Err(error);
+            }
         };
         let status = status.and(run.planned);
         run.release.compact()?;
@@ -147,6 +160,8 @@ impl ReleaseArgs {
             duration(started.elapsed()),
             workspace.shown(&release.folder().manifest())
         );
+        let report = workspace.shown(&release.folder().report());
+        printer.status("Report", &report);
         match status {
             Status::Done => {
                 printer.status("Finished", &ended);

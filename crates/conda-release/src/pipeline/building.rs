@@ -13,7 +13,6 @@ use release_manifest::{Event, PackageError, PackageKey, Phase, Progress};
 use super::{Planning, planning::count, records::Records};
 use crate::{
     error::Error,
-    foreign::harmless,
     printer::{Printer, duration, size},
     progress::Activity,
     release::Release,
@@ -241,10 +240,8 @@ impl Reporter for Lines<'_> {
                 self.printer
                     .failure("Failed", &format!("{package} in {during}"));
                 self.printer.error(&Shown::failure(&failure).render());
-                for line in &tail {
-                    self.printer
-                        .error(&format!("             │ {}", harmless(line)));
-                }
+                self.printer
+                    .excerpt(&format!("The end of the log of {package}"), &tail);
                 if let Some(log) = &log {
                     let path = self
                         .records

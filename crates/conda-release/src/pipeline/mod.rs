@@ -38,7 +38,7 @@ pub(crate) use signing::{
     REHEARSAL_TRUST, rehearsal_identity, rehearsal_trust, sign, sign_as, wants_attestation,
     with_sandbox,
 };
-pub(crate) use summary::{next_steps, next_steps_live, packages_table};
+pub(crate) use summary::{next_steps, next_steps_live, packages_table, quoted, trust_option};
 pub(crate) use uploading::{Fate, Item};
 pub(crate) use whole::{
     add_to_assets, publish as publish_whole, require as require_whole, waits as whole_waits,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use release_manifest::{Package, Progress, Skipped};
+use release_manifest::{Manifest, Package, Progress, Skipped};
 
 use super::count;
 use crate::{
@@ -126,11 +126,7 @@ pub(crate) fn next_steps_live(
         ReadAt::Folder(path) => quoted(&path),
         ReadAt::Url(url) => quoted(Path::new(url.as_str())),
     };
-    let trust = release.manifest().trust.as_ref();
-    let trust = match trust.map(|trust| trust.name.as_str()) {
-        None | Some(PUBLIC_GOOD) => String::new(),
-        Some(name) => format!(" --trust {}", quoted(Path::new(name))),
-    };
+    let trust = trust_option(release.manifest());
     Some(format!(
         "\
 Anybody can verify what was released:
@@ -138,8 +134,16 @@ Anybody can verify what was released:
     ))
 }
 
+/// What a command that verifies the release says about trust: nothing where it stands under the public instance.
+pub(crate) fn trust_option(manifest: &Manifest) -> String {
+    match manifest.trust.as_ref().map(|trust| trust.name.as_str()) {
+        None | Some(PUBLIC_GOOD) => String::new(),
+        Some(name) => format!(" --trust {}", quoted(Path::new(name))),
+    }
+}
+
 /// The text as one word of a shell command.
-fn quoted(path: &Path) -> String {
+pub(crate) fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@=%,".contains(c);
     match !text.is_empty() && text.chars().all(is_plain) {
