@@ -154,7 +154,16 @@ impl Workspace {
 
     /// The program in the root of the workspace, with an environment of its own and no CI.
     pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(program());
+        self.other(program(), args)
+    }
+
+    /// Another program, in the same folder and with the same environment.
+    pub fn other<S: AsRef<OsStr>>(
+        &self,
+        program: impl AsRef<OsStr>,
+        args: impl IntoIterator<Item = S>,
+    ) -> Command {
+        let mut command = Command::new(program);
         self.scrub(&mut command);
         command.args(args).current_dir(&self.root);
         command

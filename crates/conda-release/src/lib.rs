@@ -8,6 +8,13 @@
 //! }
 //! ```
 //!
+//! With commands of its own it parses its command line itself, and hands on what is ours. Ours stand
+//! at the top of the command line, since a release runs its own program again as `… __worker`:
+//!
+#![doc = "```no_run"]
+#![doc = include_str!("../examples/xtask.rs")]
+#![doc = "```"]
+//!
 //! The phases of a release stand in `pipeline`; what they do is done by the crates below. This
 //! crate decides what to say of it, and where.
 
@@ -85,23 +92,37 @@ pub fn main_with_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return not_run(error, asks_for_json).into(),
     };
-    if matches!(cli.command, Command::Worker) {
-        return conda_recipes::worker::serve();
+    cli.run_as(&invocation)
+}
+
+impl Cli {
+    /// Runs the command, and says what comes of it, also when it fails.
+    pub fn run(self) -> ExitCode {
+        let args: Vec<OsString> = std::env::args_os().take(1).collect();
+        self.run_as(&invocation(&args))
     }
-    let printer = Printer::new(
-        cli.global.output_format,
-        cli.global.color,
-        cli.global.verbosity(),
-    );
-    if cli.global.verbose > 1 {
-        let on_actions = printer.actions().is_some();
-        trace(Traces { on_actions });
+
+    /// Runs the command of a program that was called as `invocation`.
+    fn run_as(self, invocation: &str) -> ExitCode {
+        if matches!(self.command, Command::Worker) {
+            return conda_recipes::worker::serve();
+        }
+        let printer = Printer::new(
+            self.global.output_format,
+            self.global.color,
+            self.global.verbosity(),
+        );
+        if self.global.verbose > 1 {
+            let on_actions = printer.actions().is_some();
+            trace(Traces { on_actions });
+        }
+        let status =
+            run(self, invocation, &printer).unwrap_or_else(|error| report(&error, &printer));
+        if let Some(actions) = printer.actions() {
+            actions.tell_end(status, &printer);
+        }
+        status.into()
     }
-    let status = run(cli, &invocation, &printer).unwrap_or_else(|error| report(&error, &printer));
-    if let Some(actions) = printer.actions() {
-        actions.tell_end(status, &printer);
-    }
-    status.into()
 }
 
 /// Runs one command to its end.
