@@ -33,14 +33,27 @@ help_of! {
     the_help_of_merge: ["merge"];
     the_help_of_init: ["init"];
     the_help_of_doctor: ["doctor"];
+    the_help_of_completions: ["completions"];
+    the_help_of_man: ["man"];
 }
 
 #[test]
 fn the_short_help_of_every_command_has_its_examples() {
     let workspace = Workspace::new();
     for command in [
-        "release", "plan", "build", "sign", "publish", "verify", "inspect", "validate", "schema",
-        "merge", "doctor",
+        "release",
+        "plan",
+        "build",
+        "sign",
+        "publish",
+        "verify",
+        "inspect",
+        "validate",
+        "schema",
+        "merge",
+        "doctor",
+        "completions",
+        "man",
     ] {
         let output = workspace.run([command, "-h"]).ends(0);
         let example = format!("conda-release {command} ");

@@ -6,9 +6,10 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::{
     commands::{
-        build::BuildArgs, doctor::DoctorArgs, inspect::InspectArgs, later::LaterArgs,
-        merge::MergeArgs, plan::PlanArgs, publish::PublishArgs, release::ReleaseArgs,
-        schema::SchemaArgs, sign::SignArgs, validate::ValidateArgs, verify::VerifyArgs,
+        build::BuildArgs, completions::CompletionsArgs, doctor::DoctorArgs, inspect::InspectArgs,
+        later::LaterArgs, man::ManArgs, merge::MergeArgs, plan::PlanArgs, publish::PublishArgs,
+        release::ReleaseArgs, schema::SchemaArgs, sign::SignArgs, validate::ValidateArgs,
+        verify::VerifyArgs,
     },
     printer::{ColorChoice, OutputFormat, Verbosity},
 };
@@ -116,6 +117,8 @@ pub enum Command {
     /// Write configuration, xtask, starter recipes and a workflow
     Init(LaterArgs),
     Doctor(DoctorArgs),
+    Completions(CompletionsArgs),
+    Man(ManArgs),
     /// The process that renders, builds and tests recipes
     #[command(hide = true, name = "__worker")]
     Worker,

@@ -151,6 +151,8 @@ fn run(cli: Cli, invocation: &str, printer: &Printer) -> Result<Status, Error> {
         Command::Merge(args) => args.run(&workspace()?, printer),
         Command::Init(args) => Err(args.run("init", "start from the README's configuration")),
         Command::Doctor(args) => block_on(args.run(&cli.global, printer)),
+        Command::Completions(args) => args.run(printer),
+        Command::Man(args) => args.run(printer),
         Command::Worker => Ok(Status::Done),
     }
 }

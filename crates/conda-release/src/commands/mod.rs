@@ -1,9 +1,11 @@
 //! One file a command: its arguments, and what it does with them.
 
 pub mod build;
+pub mod completions;
 pub mod doctor;
 pub mod inspect;
 pub mod later;
+pub mod man;
 pub mod merge;
 pub mod plan;
 pub mod policy;
