@@ -697,17 +697,3 @@ mod validate {
             .says("cannot read `nothing.json`");
     }
 }
-
-mod later {
-    use super::*;
-
-    #[test]
-    fn commands_of_later_versions_say_what_does_their_work() {
-        let workspace = Workspace::with_one_package();
-        workspace
-            .run(["init", "--check"])
-            .ends(3)
-            .says("`init` is not available for")
-            .says("start from the README's configuration");
-    }
-}

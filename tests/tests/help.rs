@@ -52,6 +52,7 @@ fn the_short_help_of_every_command_has_its_examples() {
         "schema",
         "merge",
         "doctor",
+        "init",
         "completions",
         "man",
     ] {

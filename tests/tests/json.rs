@@ -182,10 +182,3 @@ fn files_that_are_signed_and_published_are_reported_one_by_one() {
         "{output}"
     );
 }
-
-#[test]
-fn what_is_not_available_is_one_document() {
-    let workspace = Workspace::with_one_package();
-    let output = json(&workspace, &["init"]).ends(3);
-    assert_eq!(output.json()["error"]["code"], "not_available", "{output}");
-}

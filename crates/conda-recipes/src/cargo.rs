@@ -41,6 +41,10 @@ pub struct Member {
     pub description: Option<String>,
     /// Its repository.
     pub repository: Option<String>,
+    /// The names of its programs, but those that need features which are off by default.
+    pub binaries: BTreeSet<String>,
+    /// The file with its licence, where the licence is not one that has an expression.
+    pub license_file: Option<PathBuf>,
     /// Its folder.
     pub folder: PathBuf,
     /// The folders of its path dependencies, of every kind but development.
@@ -124,6 +128,13 @@ impl From<&cargo_metadata::Package> for Member {
             license: package.license.clone(),
             description: package.description.clone(),
             repository: package.repository.clone(),
+            binaries: package
+                .targets
+                .iter()
+                .filter(|target| target.is_bin() && target.required_features.is_empty())
+                .map(|target| target.name.clone())
+                .collect(),
+            license_file: package.license_file().map(Into::into),
             folder: folder(&package.manifest_path),
             path_dependencies: package
                 .dependencies
@@ -193,6 +204,8 @@ impl Member {
             license,
             description,
             repository,
+            binaries: _,
+            license_file: _,
             folder: _,
             path_dependencies: _,
         } = self;

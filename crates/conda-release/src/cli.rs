@@ -6,8 +6,8 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::{
     commands::{
-        build::BuildArgs, completions::CompletionsArgs, doctor::DoctorArgs, inspect::InspectArgs,
-        later::LaterArgs, man::ManArgs, merge::MergeArgs, plan::PlanArgs, publish::PublishArgs,
+        build::BuildArgs, completions::CompletionsArgs, doctor::DoctorArgs, init::InitArgs,
+        inspect::InspectArgs, man::ManArgs, merge::MergeArgs, plan::PlanArgs, publish::PublishArgs,
         release::ReleaseArgs, schema::SchemaArgs, sign::SignArgs, validate::ValidateArgs,
         verify::VerifyArgs,
     },
@@ -114,8 +114,7 @@ pub enum Command {
     Validate(ValidateArgs),
     Schema(SchemaArgs),
     Merge(MergeArgs),
-    /// Write configuration, xtask, starter recipes and a workflow
-    Init(LaterArgs),
+    Init(InitArgs),
     Doctor(DoctorArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),

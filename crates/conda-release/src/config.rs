@@ -191,6 +191,14 @@ impl Config {
     /// and column; two configurations at once; and a key that is for live releases alone, which
     /// this version does not do.
     pub fn load(root: &Path, file: Option<&Path>) -> Result<Self, Error> {
+        Ok(Self::find(root, file)?.unwrap_or_default())
+    }
+
+    /// Reads the configuration as [`load`](Self::load) does; none where all of it is defaults.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn find(root: &Path, file: Option<&Path>) -> Result<Option<Self>, Error> {
         let own = root.join(FILE);
         let cargo = root.join(CARGO);
         let own = match file {
@@ -203,9 +211,8 @@ impl Config {
         };
         match (own, in_cargo) {
             (Some(file), Some(_)) => Err(ConfigError::Twice { file, cargo }.into()),
-            (Some(file), None) => parse(&file),
-            (None, Some(config)) => Ok(config),
-            (None, None) => Ok(Self::default()),
+            (Some(file), None) => parse(&file).map(Some),
+            (None, in_cargo) => Ok(in_cargo),
         }
     }
 

@@ -181,6 +181,14 @@ pub enum Error {
         /// Why.
         reason: &'static str,
     },
+    /// A file that would be added to is not TOML, or has something else in the place.
+    #[error("cannot add to `{}`", file.display())]
+    Toml {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// Something the command line says cannot be.
     #[error("{0}")]
     Usage(String),
@@ -342,6 +350,7 @@ impl Error {
             Self::NoSuchOutput { .. } => "no_such_output",
             Self::NeedsUnselected { .. } => "needs_unselected",
             Self::Reference { .. } => "unknown_reference",
+            Self::Toml { .. } => "toml_invalid",
             Self::Usage(_) => "usage",
             Self::Plan(_) => "plan",
             Self::Recipes(error) => return conda_recipes::Failure::from(error).code,
@@ -376,6 +385,7 @@ impl Error {
             | Self::NoPolicy
             | Self::PolicyEntry { .. }
             | Self::NoTargetChannel
+            | Self::Toml { .. }
             | Self::RehearsedIdentity(_)
             | Self::Plan(_)
             | Self::NoChannel
@@ -456,6 +466,7 @@ impl Error {
                 format!("select what it needs too, as `--up-to {name}` does, {otherwise}")
             }
             Self::Reference { .. } => "fetch it with its history, as `git fetch --unshallow origin` does; in GitHub Actions, check out with `fetch-depth: 0`".to_owned(),
+            Self::Toml { .. } => "mend the file; with --no-xtask nothing is added to it".to_owned(),
             Self::RehearsedIdentity(_) => "sign with a token of your CI system, or leave --execute and --trust out for a rehearsal".to_owned(),
             Self::Recipes(error) => return conda_recipes::Failure::from(error).help,
             Self::Publish(error) => return error.help().map(str::to_owned),

@@ -15,6 +15,9 @@
 #![doc = include_str!("../examples/xtask.rs")]
 #![doc = "```"]
 //!
+//! `conda-release init` writes the xtask, as a workspace of its own: what it is built of stays out of
+//! the monorepo's lockfile.
+//!
 //! The phases of a release stand in `pipeline`; what they do is done by the crates below. This
 //! crate decides what to say of it, and where.
 
@@ -149,7 +152,7 @@ fn run(cli: Cli, invocation: &str, printer: &Printer) -> Result<Status, Error> {
         Command::Validate(args) => args.run(printer),
         Command::Schema(args) => args.run(printer),
         Command::Merge(args) => args.run(&workspace()?, printer),
-        Command::Init(args) => Err(args.run("init", "start from the README's configuration")),
+        Command::Init(args) => args.run(&workspace()?, &cli.global, invocation, printer),
         Command::Doctor(args) => block_on(args.run(&cli.global, printer)),
         Command::Completions(args) => args.run(printer),
         Command::Man(args) => args.run(printer),

@@ -71,7 +71,7 @@ pub(crate) fn git_bytes(root: &Path, args: &[&str]) -> Option<Vec<u8>> {
 /// A remote as the URL of its web page: `https://host/owner/name`, without credentials or `.git`.
 ///
 /// Remotes that lead to no host (folders, `file:`) are nobody's repository URL.
-fn repository(remote: &str) -> Option<String> {
+pub(crate) fn repository(remote: &str) -> Option<String> {
     let (host, path) = match Url::parse(remote) {
         Ok(url) if matches!(url.scheme(), "http" | "https" | "ssh" | "git") => {
             (url.host_str()?.to_owned(), url.path().to_owned())

@@ -3,8 +3,8 @@
 pub mod build;
 pub mod completions;
 pub mod doctor;
+pub mod init;
 pub mod inspect;
-pub mod later;
 pub mod man;
 pub mod merge;
 pub mod plan;
