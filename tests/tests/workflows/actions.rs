@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use crate::{
     expression::as_text,
-    runner::{Done, Machine, REPOSITORY},
+    machine::{Done, Machine},
+    runner::REPOSITORY,
 };
 
 /// The inputs of an action, each of which must be taken.

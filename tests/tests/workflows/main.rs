@@ -9,6 +9,7 @@ mod actions;
 mod examples;
 mod expression;
 mod gitlab;
+mod machine;
 mod model;
 mod refused;
 mod rules;

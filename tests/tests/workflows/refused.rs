@@ -8,7 +8,7 @@ use crate::{
     actions::copy,
     examples::{PACKAGES, SHARDED},
     runner::{Github, Ran},
-    scene::{Jobs, Scene},
+    scene::{Jobs, Scene, repository},
 };
 
 /// The only package of this name among artifacts.
@@ -193,4 +193,27 @@ fn an_event_of_strangers_releases_nothing() {
     let ran = github.run(SHARDED);
     assert_eq!(ran.failed(), ["release/build-1 1", "release/release 1"]);
     assert_eq!(scene.server.attempts(), 0);
+}
+
+#[test]
+fn a_recipe_that_finds_the_outputs_speaks_for_no_other_shard() {
+    let workspace = repository(PACKAGES);
+    let find = "d=$PWD; while [ $d != / ]; do d=$(dirname $d); if [ -f $d/GITHUB_OUTPUT ]; then f=$d/GITHUB_OUTPUT; fi; done";
+    let zeros = "0".repeat(64);
+    let say = format!("for n in 1 2 3 4; do echo shard-$n=sha256:{zeros} >> $f; done");
+    workspace.script("alone", &[find, &say, "echo alone > $PREFIX/alone.txt"], "");
+    workspace.commit();
+    let Some(scene) = Scene::of(workspace, "") else {
+        return;
+    };
+    let said = |github: &Github<'_>, _: &dyn Fn() -> Ran| {
+        let jobs = fs::read_dir(github.workspace.beside("jobs")).unwrap();
+        let mut files = jobs.map(|job| job.unwrap().path().join("GITHUB_OUTPUT"));
+        let lied = |file: PathBuf| fs::read_to_string(file).is_ok_and(|text| text.contains(&zeros));
+        assert!(files.any(lied), "the recipe found the file");
+    };
+    let mut github = scene.github("push");
+    github.before = Some(("release/release", &said));
+    github.run(SHARDED).succeed();
+    assert_eq!(scene.uploaded().len(), PACKAGES.len());
 }

@@ -20,16 +20,16 @@ pub(crate) struct Scene {
 impl Scene {
     /// A repository with these packages, each upon others; `None` where Sigstore is not installed.
     pub(crate) fn new(packages: &[(&str, &[&str])]) -> Option<Self> {
-        Self::signed_by(packages, "")
+        Self::of(repository(packages), "")
     }
 
     /// The same, with jobs that are of our workflow.
     pub(crate) fn sharded(packages: &[(&str, &[&str])]) -> Option<Self> {
-        Self::signed_by(packages, SIGNER)
+        Self::of(repository(packages), SIGNER)
     }
 
-    fn signed_by(packages: &[(&str, &[&str])], signer: &str) -> Option<Self> {
-        let workspace = repository(packages);
+    /// A repository whose jobs are of this workflow, or of its own.
+    pub(crate) fn of(workspace: Workspace, signer: &str) -> Option<Self> {
         let sigstore = Sigstore::start_called(&workspace.git(&["rev-parse", "HEAD"]), signer)?;
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let server = runtime.block_on(PrefixServer::start(PrefixOptions {
