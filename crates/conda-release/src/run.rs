@@ -15,8 +15,8 @@ use crate::{
     pipeline::{self, Action, Known, PlanFlags, Planning, Selection, There},
     printer::Printer,
     release::{Release, Stored},
-    shown::Shown,
     report,
+    shown::Shown,
     target::Target,
     workspace::Workspace,
 };

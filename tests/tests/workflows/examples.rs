@@ -129,6 +129,11 @@ fn a_pull_request_is_rehearsed_by_nobody() {
     let github = Github::new(&workspace, None, "pull_request");
     let ran = github.run("examples/github/rehearsal.yml").succeed();
     assert!(ran[0].log.contains("Published"), "{}", ran[0].log);
+    assert!(
+        ran[0].summary.contains("1 package rehearsed"),
+        "{}",
+        ran[0].summary
+    );
     assert!(!is_somebody(&ran[0].environment));
     let manifest = workspace.beside("artifacts/rehearsal-manifest/release-manifest.json");
     assert!(manifest.is_file());

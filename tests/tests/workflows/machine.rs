@@ -70,6 +70,7 @@ impl<'a> Machine<'a> {
         for inner in ["work", "temp", "home"] {
             fs::create_dir_all(folder.join(inner)).unwrap();
         }
+        fs::write(folder.join("summary"), "").unwrap();
         Self {
             github,
             folder,
