@@ -60,6 +60,27 @@ impl Attested {
         self.workspace.run([&verify[..], options].concat())
     }
 
+    /// Publishing the package with its bundle is refused before anything is there, and says this.
+    #[track_caller]
+    fn is_not_published(&self, options: &[&str], status: i32, said: &str) {
+        let to = self.workspace.path("published");
+        let bundle = self.bundle();
+        let publish = [
+            "publish",
+            text(&self.package),
+            "--attestation",
+            text(&bundle),
+            "--to",
+            text(&to),
+            "--trust",
+            "sandbox",
+        ];
+        let output = self.workspace.run([&publish[..], options].concat());
+        let output = output.ends(status);
+        assert!(output.mentions(said), "{output}");
+        assert!(!to.exists(), "{output}");
+    }
+
     /// The checks that fail for the one bundle there is.
     fn refused(&self, options: &[&str]) -> Vec<String> {
         let json = ["--output-format", "json"];
@@ -158,8 +179,10 @@ fn claims_not_prefixes() {
         &["--identity-regexp", r"https://github\.com/acme/"],
         &["--identity-regexp", "release"],
     ] {
-        let failed = attested.refused(&[refused, &issuer[..]].concat());
-        assert_eq!(failed, ["identity"], "{refused:?}");
+        let options = [refused, &issuer[..]].concat();
+        assert_eq!(attested.refused(&options), ["identity"], "{refused:?}");
+        let publishing = [&options[..], &["--channel", CHANNEL]].concat();
+        attested.is_not_published(&publishing, 7, "nothing was published");
     }
     // Without an issuer GitHub's is meant, and it did not vouch for this.
     assert_eq!(attested.refused(&["--repo", "acme/pkgs"]), ["identity"]);
@@ -228,6 +251,8 @@ fn log_and_time() {
                     .any(|code| ["log", "time", "bundle"].contains(&code.as_str())),
                 "{rekor:?}, {name}: {failed:?}"
             );
+            let publishing = [&BY_REPOSITORY[..], &["--channel", CHANNEL]].concat();
+            attested.is_not_published(&publishing, 7, "nothing was published");
         }
     }
 }
@@ -275,6 +300,8 @@ fn channel_binding() {
         attested.refused(&with("https://prefix.dev/acme-evil")),
         ["statement"]
     );
+    let elsewhere = with("https://prefix.dev/acme-evil");
+    attested.is_not_published(&elsewhere, 7, "nothing was published");
     // What is attested is a URL that clients read, with no secret in it.
     for channel in [
         "https://prefix.dev/t/secret/acme",
@@ -382,6 +409,8 @@ fn foreign_data() {
         fs::write(attested.bundle(), hostile).unwrap();
         let output = attested.verify(&BY_REPOSITORY).ends(7);
         assert!(output.stdout.contains('✗'), "{output}");
+        let publishing = [&BY_REPOSITORY[..], &["--channel", CHANNEL]].concat();
+        attested.is_not_published(&publishing, 7, "");
     }
     // Links are not followed.
     fs::remove_file(attested.bundle()).unwrap();
