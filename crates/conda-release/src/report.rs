@@ -115,7 +115,10 @@ impl<'a> Writer<'a> {
             manifest: self.manifest,
             plan: self.plan,
             details: details.collect::<BTreeMap<PackageKey, Details>>(),
-            verify: self.verify_all().into_iter().collect(),
+            verify: [self.verify_all(), self.verify_release()]
+                .into_iter()
+                .flatten()
+                .collect(),
         }
     }
 
@@ -217,6 +220,25 @@ impl<'a> Writer<'a> {
         Some(Command {
             title: "All packages of the channel".to_owned(),
             line: format!("{} {channel}{}", self.program(), self.who(attestation)),
+        })
+    }
+
+    /// How the release is verified as it was attested, with the packages that it names: it is signed with them.
+    fn verify_release(&self) -> Option<Command> {
+        let record = self.manifest.release.as_ref()?;
+        let packages = self.manifest.packages().iter();
+        let attestation = packages
+            .filter_map(|package| package.attestation.as_ref())
+            .next()?;
+        let manifest = record.manifest.under(self.folder.path());
+        Some(Command {
+            title: "The release as a whole, by its attested manifest".to_owned(),
+            line: format!(
+                "{} {}{}",
+                self.program(),
+                self.shown(&manifest),
+                self.who(attestation)
+            ),
         })
     }
 

@@ -48,6 +48,13 @@ pub(crate) fn section(report: &Report) -> Markup {
                     (fact("Trust", html! { (trust.name) }))
                     (fact("Trusted root", html! { code { "sha256:" (trust.root_sha256) } }))
                 }
+                @if let Some(release) = &manifest.release {
+                    (fact("Release", html! {
+                        "attested as a whole at " (moment(release.signed_at))
+                        @if let Some(index) = release.log_index { ", log index " (index) }
+                        @if let Some(url) = &release.url { ", " (link(url)) }
+                    }))
+                }
                 (fact("Built in", html! {
                     @match manifest.isolation {
                         Isolation::Worker => { "a process of its own on the machine that signed, which is hygiene and no security boundary" },

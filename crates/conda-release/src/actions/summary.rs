@@ -53,9 +53,12 @@ pub(super) fn of_release(report: &Report, room: usize) -> String {
             .count();
         summary.add("\n");
     }
+    if !report.verify.is_empty() {
+        summary.add("Verify it as anybody can.\n");
+    }
     for command in &report.verify {
-        let verify = format!("{}:\n\n{}\n", text(&command.title), block(&command.line));
-        summary.add(&format!("Verify them as anybody can. {verify}"));
+        let (title, line) = (text(&command.title), block(&command.line));
+        summary.add(&format!("\n{title}:\n\n{line}\n"));
     }
     if shown < packages.len() && room >= LAST_WORDS {
         let left = packages.len() - shown;
