@@ -129,7 +129,7 @@ fn build_numbers_count_on_from_what_the_channel_has() {
         let workspace = workspace(&["one"]);
         workspace.recipe(
             "pair",
-            "recipe:\n  name: pair\n  version: \"1.0\"\nbuild:\n  number: 2\noutputs:\n  - package:\n      name: left\n    build:\n      noarch: generic\n      script: mkdir -p $PREFIX/share && touch $PREFIX/share/left\n  - package:\n      name: right\n    build:\n      noarch: generic\n      script: mkdir -p $PREFIX/share && touch $PREFIX/share/right\n    requirements:\n      run:\n        - ${{ pin_subpackage(\"left\", exact=true) }}\n",
+            "recipe:\n  name: pair\n  version: \"1.0\"\nbuild:\n  number: 2\noutputs:\n  - package:\n      name: left\n    build:\n      noarch: generic\n      script: mkdir -p $PREFIX/share && touch $PREFIX/share/left\n  - package:\n      name: right\n    build:\n      number: 1\n      noarch: generic\n      script: mkdir -p $PREFIX/share && touch $PREFIX/share/right\n    requirements:\n      run:\n        - ${{ pin_subpackage(\"left\", exact=true) }}\n",
         );
         workspace
     };

@@ -1,7 +1,7 @@
 //! Build numbers that depend on what the channel has: found out first, and then planned with.
 
 use conda_recipes::{BuildNumber, Planned, build_numbers, worker::Worker};
-use release_manifest::{Manifest, Progress};
+use release_manifest::{Manifest, PlannedPackage, Progress};
 
 use super::planning::Planning;
 use crate::{error::Error, release::Stored, target::Target};
@@ -38,7 +38,10 @@ impl Planning {
         let planned = self.rendered(worker, earlier).await?;
         let plan = &planned.plan;
         let numbers = relative.of_recipes(plan, &target.highest_build_numbers(plan).await?);
-        if numbers == build_numbers(plan) {
+        // Also where the outputs of a recipe differ: planned again with these numbers, they would not.
+        let is_right =
+            |package: &PlannedPackage| numbers.get(&package.recipe) == Some(&package.build_number);
+        if plan.packages.iter().all(is_right) {
             return Ok(planned);
         }
         self.set_build_numbers(numbers);
