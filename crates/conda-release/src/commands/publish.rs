@@ -1,6 +1,7 @@
 //! `publish`: packages with their attestations into a channel.
 
 mod given;
+mod proving;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,12 +10,15 @@ use std::{
 };
 
 use clap::Args;
-use conda_attest::{PackageFile, Policy, Trust, Verifier};
+use conda_attest::{Trust, Verifier};
 use conda_publish::{ChannelLocation, FileChannel, Kind, Upload};
 use release_manifest::{Mode, PackageKey, Progress, PublishResult, Source};
 use serde::Serialize;
 
-use self::given::Given;
+use self::{
+    given::Given,
+    proving::{Proved, Proving},
+};
 use super::{
     policy::{PolicyArgs, configured_policy},
     trust::TrustArgs,
@@ -25,7 +29,7 @@ use crate::{
     exit::Status,
     identity::IdentityArgs,
     live::{self, Live, PublishingArgs},
-    pipeline::{self, Fate, Item, Made, Wanted},
+    pipeline::{self, Fate, Item, Wanted},
     printer::Printer,
     run::{Run, check_rehearsal, ended, show},
     target::Target,
@@ -325,79 +329,6 @@ impl PublishArgs {
             }
             false => Given::read(&self.attestation),
         }
-    }
-}
-
-/// A package to publish, whose attestations verify.
-struct Proved {
-    upload: Upload,
-    made: Made,
-}
-
-/// What packages are held against before they are published.
-struct Proving<'a> {
-    given: &'a Given,
-    verifier: Verifier,
-    policy: Policy,
-    channel: &'a str,
-    target: &'a str,
-    printer: &'a Printer,
-}
-
-impl Proving<'_> {
-    /// The packages with the attestations that prove each; nothing where one has none, which is told.
-    fn prove(&self, packages: &[PathBuf]) -> Result<Option<Vec<Proved>>, Error> {
-        let Self {
-            given,
-            verifier,
-            policy,
-            channel,
-            target,
-            printer,
-        } = self;
-        let packages = packages
-            .iter()
-            .map(PackageFile::read)
-            .collect::<Result<Vec<_>, _>>()?;
-        for unused in given.unused(&packages) {
-            printer.warning(&format!("{unused}, and of no use here"));
-        }
-        let mut proved = Vec::new();
-        let mut refused = Vec::new();
-        for package in &packages {
-            match given.prove(package, verifier, policy, channel)? {
-                Ok(proof) => {
-                    for reason in proof.left_out {
-                        printer.warning(&format!("left out for {}: {reason}", package.file));
-                    }
-                    proved.push(Proved {
-                        upload: Upload {
-                            source: package.path.clone(),
-                            package: package.key(),
-                            sha256: package.sha256,
-                            bundles: proof.bundles,
-                        },
-                        made: proof.made,
-                    });
-                }
-                Err(reason) => {
-                    let path = package.path.display();
-                    printer.failure("Refused", &format!("{path}: {reason}"));
-                    refused.push(Entry {
-                        package: package.key(),
-                        url: None,
-                        result: None,
-                        error: Some(reason),
-                    });
-                }
-            }
-        }
-        if refused.is_empty() {
-            return Ok(Some(proved));
-        }
-        printer.warning("nothing was published: every package needs an attestation that verifies");
-        printer.json(&Report::of(target, refused))?;
-        Ok(None)
     }
 }
 
