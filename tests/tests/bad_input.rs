@@ -659,7 +659,7 @@ mod usage {
             (&["publish", "x.conda"], "--to"),
             (
                 &["schema", "sql"],
-                "[possible values: config, plan, decisions, manifest, journal, predicate]",
+                "[possible values: config, plan, decisions, manifest, journal, shards, predicate]",
             ),
             (&[], "Usage: conda-release"),
         ] {
