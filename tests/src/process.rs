@@ -159,18 +159,25 @@ impl Running {
     }
 
     /// Waits for its end; with the most memory that it was seen to have, in bytes, on systems that tell.
+    ///
+    /// Of a program that is not optimised, without the pages of its own file: those are many, and how many of them are
+    /// in memory is the system's to say.
     pub fn wait_and_weigh(mut self) -> (Output, Option<u64>) {
         let status = format!("/proc/{}/status", self.pid());
-        let peak = || {
+        let field = match cfg!(debug_assertions) {
+            true => "RssAnon:",
+            false => "VmHWM:",
+        };
+        let weigh = || {
             let text = std::fs::read_to_string(&status).ok()?;
-            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+            let line = text.lines().find_map(|line| line.strip_prefix(field))?;
             let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
             Some(kib * 1024)
         };
         let child = self.0.as_mut().expect("it was not waited for");
         let mut most = None;
         while child.try_wait().expect("it ends").is_none() {
-            most = peak().or(most);
+            most = most.max(weigh());
             thread::sleep(Duration::from_millis(5));
         }
         (self.wait(), most)
