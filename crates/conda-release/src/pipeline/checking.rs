@@ -193,10 +193,12 @@ impl Checks<'_> {
         let (Some(attestation), Some(verifier)) = (&package.attestation, self.verifier) else {
             return Err("its attestation cannot be verified without the trusted root".to_owned());
         };
-        let mut bundles = vec![self.bundle(&attestation.bundle, attestation.bundle_sha256)?];
+        let folder = self.release.folder().path();
+        let read = |path, sha256| bundle(folder, path, sha256);
+        let mut bundles = vec![read(&attestation.bundle, attestation.bundle_sha256)?];
         match &attestation.provenance {
             Some(provenance) => {
-                bundles.push(self.bundle(&provenance.bundle, provenance.bundle_sha256)?);
+                bundles.push(read(&provenance.bundle, provenance.bundle_sha256)?);
             }
             None if self.known.asks_for_provenance => {
                 return Err("it has no provenance, which is asked for".to_owned());
@@ -237,23 +239,30 @@ impl Checks<'_> {
             false => Err("it was attested by another identity than the current one".to_owned()),
         }
     }
+}
 
-    /// A bundle of the release, whose bytes are those that were recorded.
-    fn bundle(&self, path: &RelativePath, expected: Sha256) -> Result<Vec<u8>, String> {
-        let path = path.under(self.release.folder().path());
-        let bundle = conda_attest::read_bundle(&path).map_err(|error| error.to_string())?;
-        let found = hash(&bundle);
-        match found == expected {
-            true => Ok(bundle),
-            false => Err(format!(
-                "the bundle has SHA-256 {found}, made was {expected}"
-            )),
-        }
+/// A bundle of a release in `folder`, whose bytes are those that were recorded.
+pub(super) fn bundle(
+    folder: &Path,
+    path: &RelativePath,
+    expected: Sha256,
+) -> Result<Vec<u8>, String> {
+    let path = path.under(folder);
+    let bundle = conda_attest::read_bundle(&path).map_err(|error| error.to_string())?;
+    is_recorded("the bundle", &bundle, expected)?;
+    Ok(bundle)
+}
+
+/// Whether bytes are those that were recorded.
+pub(super) fn is_recorded(what: &str, bytes: &[u8], expected: Sha256) -> Result<(), String> {
+    match hash(bytes) {
+        found if found == expected => Ok(()),
+        found => Err(format!("{what} has SHA-256 {found}, made was {expected}")),
     }
 }
 
 /// What is proved about a statement of this kind; else why it is not.
-fn evidence(verdict: Verdict, kind: Predicate) -> Result<Evidence, String> {
+pub(super) fn evidence(verdict: Verdict, kind: Predicate) -> Result<Evidence, String> {
     let refusal = format!("the bundle does not verify: {verdict}");
     match verdict.passed() && verdict.predicate == kind {
         true => verdict.signed.ok_or(refusal),

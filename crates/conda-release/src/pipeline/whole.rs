@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use conda_attest::{Session, Verifier};
+use conda_attest::{Predicate, Session, Verifier};
 use conda_publish::{Channel, Document, GithubRelease, ReleasePlaced, ReleaseUpload};
 use release_manifest::{
     DOCUMENT_LIMIT, Manifest, Mode, Progress, PublishResult, RELEASE_BUNDLE_NAME, RelativePath,
@@ -10,7 +10,7 @@ use release_manifest::{
 };
 
 use super::{
-    checking::{Known, hash},
+    checking::{Known, bundle, evidence, is_recorded},
     outcome::ready,
     records::Records,
     signing::relative,
@@ -105,17 +105,8 @@ fn holds(
     let folder = release.folder().path();
     let manifest = input::read(&record.manifest.under(folder), DOCUMENT_LIMIT)
         .map_err(|error| error.to_string())?;
-    let bundle = conda_attest::read_bundle(&record.bundle.under(folder))
-        .map_err(|error| error.to_string())?;
-    for (what, bytes, expected) in [
-        ("its manifest", &manifest, record.manifest_sha256),
-        ("its bundle", &bundle, record.bundle_sha256),
-    ] {
-        let found = hash(bytes);
-        if found != expected {
-            return Err(format!("{what} has SHA-256 {found}, made was {expected}"));
-        }
-    }
+    is_recorded("the manifest", &manifest, record.manifest_sha256)?;
+    let bundle = bundle(folder, &record.bundle, record.bundle_sha256)?;
     let attested = ReleaseStatement::about(&manifest).map_err(|error| error.to_string())?;
     let now = ReleaseStatement::about(&release.manifest().to_json())
         .map_err(|error| error.to_string())?;
@@ -123,17 +114,13 @@ fn holds(
         return Err("it names other packages than are attested now".to_owned());
     }
     let verdict = verifier.verify_release(&attested, &bundle, &known.policy);
-    match verdict.signed.as_ref().filter(|_| verdict.passed()) {
-        None => Err(format!("the bundle does not verify: {verdict}")),
-        Some(proved) if !(known.signed_by)(proved) => {
-            Err("it was attested by another identity than the current one".to_owned())
-        }
-        Some(proved)
-            if proved.log_index != record.log_index || proved.signed_at != record.signed_at =>
-        {
-            Err("what was recorded of it is not what the bundle proves".to_owned())
-        }
-        Some(_) => Ok(()),
+    let proved = evidence(verdict, Predicate::Release)?;
+    if !(known.signed_by)(&proved) {
+        return Err("it was attested by another identity than the current one".to_owned());
+    }
+    match proved.log_index == record.log_index && proved.signed_at == record.signed_at {
+        true => Ok(()),
+        false => Err("what was recorded of it is not what the bundle proves".to_owned()),
     }
 }
 
