@@ -1,6 +1,6 @@
 //! The dependency graph: a drawing where one can be looked at, and always a table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use maud::{Markup, html};
 use release_manifest::{PackageKey, PlannedPackage};
@@ -48,11 +48,8 @@ impl Need {
 pub(crate) fn section(report: &Report) -> Markup {
     let planned: Vec<&PlannedPackage> = report.plan.packages.iter().collect();
     let edges = edges(&planned);
-    let is_joined = |node: &usize| {
-        let mut ends = edges.keys();
-        ends.any(|(from, to)| from == node || to == node)
-    };
-    let joined: Vec<usize> = (0..planned.len()).filter(is_joined).collect();
+    let ends = edges.keys().flat_map(|(from, to)| [*from, *to]);
+    let joined = Vec::from_iter(ends.collect::<BTreeSet<usize>>());
     let alone = planned.len() - joined.len();
     html! {
         section id="graph" aria-labelledby="graph-title" {
