@@ -26,6 +26,8 @@ pub(crate) struct Github {
     repository_url: Url,
     repository: String,
     token: Option<Secret>,
+    patience: Patience,
+    settings: Settings,
 }
 
 impl Github {
@@ -53,12 +55,22 @@ impl Github {
             repository_url: join(&url, ["repos", owner, repository]),
             repository: format!("{owner}/{repository}"),
             token: variable("GITHUB_TOKEN").or_else(|| variable("GH_TOKEN")),
+            patience: patience.clone(),
+            settings,
         })
     }
 
     /// The server of the interface.
     pub(crate) fn server(&self) -> &Server {
         &self.server
+    }
+
+    /// Another of GitHub's servers.
+    ///
+    /// # Errors
+    /// Credentials must not be sent there.
+    fn server_at(&self, url: &Url) -> Result<Server, Error> {
+        Server::new(url, self.patience.clone(), &self.settings)
     }
 
     /// The repository's own URL in the interface.

@@ -10,7 +10,6 @@ use super::Github;
 use crate::blocking::blocking;
 use crate::remote::join;
 use crate::server::Server;
-use crate::settings::Settings;
 use crate::{Error, Patience, ReleasePlaced, ReleaseUpload, disk};
 
 /// Where assets are uploaded to whose release is asked for at `api.github.com`.
@@ -20,7 +19,6 @@ const UPLOADS: &str = "uploads.github.com";
 pub struct GithubRelease {
     github: Github,
     tag: String,
-    patience: Patience,
 }
 
 /// What GitHub says of a release.
@@ -53,7 +51,6 @@ impl GithubRelease {
         Ok(Self {
             github: Github::open(owner, repository, patience).await?,
             tag: tag.to_owned(),
-            patience: patience.clone(),
         })
     }
 
@@ -63,7 +60,7 @@ impl GithubRelease {
     /// There is none, or there is no token that may see it.
     pub async fn preflight(&self) -> Result<(), Error> {
         let release = self.find().await?;
-        self.uploads(&release).await.map(drop)
+        self.uploads(&release).map(drop)
     }
 
     /// Adds the manifest with its attestation to the assets. Those that are there under their names stay.
@@ -76,7 +73,7 @@ impl GithubRelease {
             blocking(move || release.read()).await?
         };
         let mut found = self.find().await?;
-        let (server, url) = self.uploads(&found).await?;
+        let (server, url) = self.uploads(&found)?;
         let mut result = PublishResult::Identical;
         for (name, bytes) in documents {
             if found.asset(name).is_none() {
@@ -142,7 +139,7 @@ impl GithubRelease {
 
     /// The server that assets are uploaded to, and where: the one that is asked, or GitHub's own for uploads. No other
     /// gets the token, whatever the release says.
-    async fn uploads(&self, release: &Release) -> Result<(Server, Url), Error> {
+    fn uploads(&self, release: &Release) -> Result<(Server, Url), Error> {
         let what = self.what();
         let asked = self.github.url();
         let url = release.upload_url.split('{').next().unwrap_or_default();
@@ -156,8 +153,7 @@ impl GithubRelease {
             let server = self.github.server();
             server.unexpected(&what, format!("assets are not uploaded to `{found}`"))
         })?;
-        let settings = blocking(Settings::read).await?;
-        Ok((Server::new(&url, self.patience.clone(), &settings)?, url))
+        Ok((self.github.server_at(&url)?, url))
     }
 
     fn what(&self) -> String {
