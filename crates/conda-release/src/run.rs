@@ -89,6 +89,22 @@ impl Prepared {
     }
 }
 
+/// Takes the lock of the output folder, and keeps others from looking into this process.
+fn lock(workspace: &Workspace) -> Result<OutputLock, Error> {
+    let lock = OutputLock::take(workspace.output())?;
+    conda_recipes::worker::guard_parent().map_err(Error::output("guard", "this process"))?;
+    Ok(lock)
+}
+
+/// What an earlier run of this mode left.
+fn stored(folder: &OutputFolder, mode: Mode) -> Result<Option<Stored>, Error> {
+    let stored = Stored::read(folder)?;
+    if let Some(stored) = &stored {
+        stored.belongs_to(folder, mode)?;
+    }
+    Ok(stored)
+}
+
 /// Whether what the channel has under its name is not built again.
 fn skips_existing(workspace: &Workspace) -> bool {
     workspace.config().build.skip_existing == SkipExisting::Name
@@ -124,15 +140,11 @@ impl Run {
         flags: &PlanFlags,
         printer: &Printer,
     ) -> Result<(Prepared, BTreeMap<PackageKey, Action>), Error> {
-        let lock = OutputLock::take(workspace.output())?;
-        conda_recipes::worker::guard_parent().map_err(Error::output("guard", "this process"))?;
+        let lock = lock(workspace)?;
         let target = flags.target(workspace)?;
         let folder = workspace.folder(flags.mode());
         let mut planning = Planning::new(workspace, flags, target.as_ref()).await?;
-        let stored = Stored::read(&folder)?;
-        if let Some(stored) = &stored {
-            stored.belongs_to(&folder, flags.mode())?;
-        }
+        let stored = stored(&folder, flags.mode())?;
         let worker = pipeline::worker(workspace)?;
         let planned = planning
             .plan(&worker, stored.as_ref(), target.as_ref(), printer)
@@ -235,17 +247,13 @@ impl Run {
         mode: Mode,
         printer: &Printer,
     ) -> Result<(OutputFolder, OutputLock, Option<Stored>), Error> {
-        let lock = OutputLock::take(workspace.output())?;
-        conda_recipes::worker::guard_parent().map_err(Error::output("guard", "this process"))?;
+        let lock = lock(workspace)?;
         let folder = workspace.folder(mode);
         // The worker of a run that was killed may still be ending its scripts.
         conda_recipes::worker::wait_for_end(folder.path(), || {
             printer.status("Waiting", "for the builds of an earlier run to end");
         })?;
-        let stored = Stored::read(&folder)?;
-        if let Some(stored) = &stored {
-            stored.belongs_to(&folder, mode)?;
-        }
+        let stored = stored(&folder, mode)?;
         Ok((folder, lock, stored))
     }
 
