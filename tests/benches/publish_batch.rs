@@ -6,7 +6,6 @@
 #![expect(clippy::print_stdout, reason = "a benchmark says what it has measured")]
 
 use std::{
-    collections::BTreeMap,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -14,9 +13,9 @@ use std::{
 
 use channel_servers::{
     Fault, Hold,
-    prefix::{Access, PrefixOptions, PrefixServer, UPLOAD},
+    prefix::{PrefixServer, UPLOAD},
 };
-use end_to_end::{Attested, COMMIT, Sigstore, Workspace, write_package};
+use end_to_end::{Attested, COMMIT, PREFIX_KEY, Sigstore, Workspace, prefix_server, write_package};
 
 const PACKAGES: usize = 500;
 /// What others publish with other bytes while the batch begins.
@@ -26,7 +25,6 @@ const LATENCY: Duration = Duration::from_millis(50);
 const SAMPLES: [usize; 2] = [10, 50];
 /// As many as are sent at the same time.
 const FIRST: usize = 16;
-const KEY: &str = "key-of-acme";
 
 #[tokio::main]
 async fn main() {
@@ -64,13 +62,7 @@ struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     async fn new(sigstore: &'a Sigstore, workspace: &'a Workspace) -> Self {
-        let server = PrefixServer::start(PrefixOptions {
-            trusted_root: Some(sigstore.trusted_root()),
-            requires_attestation: true,
-            api_keys: BTreeMap::from([(KEY.to_owned(), Access::Write)]),
-            ..PrefixOptions::default()
-        })
-        .await;
+        let server = prefix_server(sigstore, None).await;
         let package = |folder: &str, number: usize| {
             let name = format!("noarch/p{number:03}-1-0.conda");
             write_package(&workspace.beside(folder), &name, folder)
@@ -139,7 +131,7 @@ impl<'a> Bench<'a> {
         let channel = self.server.channel();
         let packages = &self.attested.packages()[..count];
         let mut command = self.attested.publishing(packages, &channel, &["--quiet"]);
-        command.env("PREFIX_API_KEY", KEY);
+        command.env("PREFIX_API_KEY", PREFIX_KEY);
         let before = self.server.attempts();
         let running = self.workspace.start_command(command);
         match hold {

@@ -9,6 +9,7 @@
 mod attested;
 mod browser;
 mod gate;
+mod prefix;
 mod privilege;
 mod process;
 mod redact;
@@ -21,6 +22,7 @@ mod workspace;
 pub use attested::{Attested, write_package};
 pub use browser::Browser;
 pub use gate::Gate;
+pub use prefix::{PREFIX_KEY, prefix_server};
 pub use privilege::{Mount, in_namespace};
 pub use process::{Output, Running, program, within};
 pub use redact::redact;

@@ -4,15 +4,13 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use channel_servers::{
-    Fault, Hold,
-    prefix::{Access, PrefixOptions, PrefixServer, UPLOAD},
+use channel_servers::{Fault, Hold, prefix::UPLOAD};
+use end_to_end::{
+    Attested, COMMIT, Output, PREFIX_KEY, Sigstore, Workspace, prefix_server, write_package,
 };
-use end_to_end::{Attested, COMMIT, Output, Sigstore, Workspace, write_package};
 
 /// The bench has 500.
 const PACKAGES: usize = 120;
-const KEY: &str = "key-of-acme";
 /// What others publish with other bytes.
 const TAKEN: [usize; 3] = [50, 77, 119];
 
@@ -21,13 +19,7 @@ async fn what_fails_in_passing_is_published_and_what_is_taken_meanwhile_is_named
     let Some(sigstore) = Sigstore::start(COMMIT) else {
         return;
     };
-    let server = PrefixServer::start(PrefixOptions {
-        trusted_root: Some(sigstore.trusted_root()),
-        requires_attestation: true,
-        api_keys: BTreeMap::from([(KEY.to_owned(), Access::Write)]),
-        ..PrefixOptions::default()
-    })
-    .await;
+    let server = prefix_server(&sigstore, None).await;
     let workspace = Workspace::plain();
     workspace.config("publish.channel-type = \"prefix\"");
     let package = |folder: &str, number: usize| -> PathBuf {
@@ -43,7 +35,7 @@ async fn what_fails_in_passing_is_published_and_what_is_taken_meanwhile_is_named
     let publish = || {
         let args = ["--output-format", "json"];
         let mut command = attested.publishing(attested.packages(), &channel, &args);
-        command.env("PREFIX_API_KEY", KEY);
+        command.env("PREFIX_API_KEY", PREFIX_KEY);
         workspace.start_command(command)
     };
 

@@ -2,15 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::collections::BTreeMap;
-
-use channel_servers::{
-    Elsewhere, Fault, SelfSigned,
-    prefix::{Access, PrefixOptions, PrefixServer, UPLOAD},
+use channel_servers::{Elsewhere, Fault, SelfSigned, prefix::UPLOAD};
+use end_to_end::{
+    Attested, COMMIT, Output, PREFIX_KEY, Sigstore, Workspace, prefix_server, write_package,
 };
-use end_to_end::{Attested, COMMIT, Output, Sigstore, Workspace, write_package};
 
-const KEY: &str = "key-of-acme";
 /// Where the channel is read.
 const CHANNEL: &str = "/my-channel/";
 
@@ -19,13 +15,7 @@ async fn every_fault_is_told_with_its_status_and_the_same_again_publishes() {
     let Some(sigstore) = Sigstore::start(COMMIT) else {
         return;
     };
-    let server = PrefixServer::start(PrefixOptions {
-        trusted_root: Some(sigstore.trusted_root()),
-        requires_attestation: true,
-        api_keys: BTreeMap::from([(KEY.to_owned(), Access::Write)]),
-        ..PrefixOptions::default()
-    })
-    .await;
+    let server = prefix_server(&sigstore, None).await;
     let elsewhere = Elsewhere::start().await;
     let workspace = Workspace::plain();
     workspace.config("publish.channel-type = \"prefix\"");
@@ -35,13 +25,13 @@ async fn every_fault_is_told_with_its_status_and_the_same_again_publishes() {
         Attested::by(&sigstore, &workspace, vec![package], &channel)
     });
     let publish = || {
-        let variables = [("PREFIX_API_KEY", KEY)];
+        let variables = [("PREFIX_API_KEY", PREFIX_KEY)];
         let publish = || attested.publish(&channel, &[], &variables);
         without_secret(tokio::task::block_in_place(publish))
     };
 
     let html = || Fault::Answer(200, b"<html>Sign in</html>".to_vec());
-    let redirect = || Fault::Redirect(format!("{}/?token={KEY}", elsewhere.url()));
+    let redirect = || Fault::Redirect(format!("{}/?token={PREFIX_KEY}", elsewhere.url()));
     // Before anything is sent.
     for (fault, says) in [
         (Fault::Status(401), "give the credentials for that host"),
@@ -100,14 +90,14 @@ fn a_certificate_that_nobody_vouches_for_is_told_before_anything_is_sent() {
     let package = write_package(&workspace.beside("dist"), "noarch/one-1-0.conda", "one");
     let attested = Attested::by(&sigstore, &workspace, vec![package], channel);
     let to = format!("{}/acme", server.origin());
-    let variables = [("QUETZ_API_KEY", KEY)];
+    let variables = [("QUETZ_API_KEY", PREFIX_KEY)];
     let output = attested.publish(&to, &["--without-attestation"], &variables);
     without_secret(output).ends(3).says("certificate");
 }
 
 #[track_caller]
 fn without_secret(output: Output) -> Output {
-    assert!(!output.mentions(KEY), "{output}");
-    assert!(!output.stdout.contains(KEY), "{output}");
+    assert!(!output.mentions(PREFIX_KEY), "{output}");
+    assert!(!output.stdout.contains(PREFIX_KEY), "{output}");
     output
 }

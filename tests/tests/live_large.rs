@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
-    collections::BTreeMap,
     fs::File,
     io::Read as _,
     path::{Path, PathBuf},
@@ -13,12 +12,11 @@ use std::{
 
 use channel_servers::{
     Hold, package,
-    prefix::{Access, PrefixOptions, PrefixServer},
     quetz::{CHANNEL, OWNER_KEY, Quetz},
     versitygw::VersityGw,
     way::Way,
 };
-use end_to_end::{Attested, COMMIT, Sigstore, Workspace};
+use end_to_end::{Attested, COMMIT, PREFIX_KEY, Sigstore, Workspace, prefix_server};
 use release_manifest::PackageKey;
 use sha2::{Digest as _, Sha256};
 
@@ -29,7 +27,6 @@ const SIZE: u64 = 64 << 20;
 const LARGEST: u64 = 2 << 30;
 /// What the program may take of memory, in bytes.
 const MEMORY: u64 = 100_000_000;
-const KEY: &str = "key-of-acme";
 const BUCKET: &str = "packages";
 
 /// A channel to publish to, and how clients see it.
@@ -51,7 +48,7 @@ impl Target {
             channel_type: Some("prefix"),
             attested_for: channel.to_owned(),
             args: &[],
-            variables: vec![("PREFIX_API_KEY", KEY.to_owned())],
+            variables: vec![("PREFIX_API_KEY", PREFIX_KEY.to_owned())],
         }
     }
 
@@ -162,17 +159,6 @@ fn sha256(path: &Path) -> String {
         .collect()
 }
 
-async fn prefix(sigstore: &Sigstore, known_as: Option<String>) -> PrefixServer {
-    PrefixServer::start(PrefixOptions {
-        trusted_root: Some(sigstore.trusted_root()),
-        requires_attestation: true,
-        api_keys: BTreeMap::from([(KEY.to_owned(), Access::Write)]),
-        known_as,
-        ..PrefixOptions::default()
-    })
-    .await
-}
-
 /// The hash of what a URL leads to, if there is anything.
 async fn downloaded(url: String) -> Option<String> {
     let mut answer = reqwest::get(url).await.unwrap();
@@ -209,7 +195,7 @@ async fn killed_half_way_to_prefix_and_repeated_it_is_published_once_and_whole()
         return;
     };
     let (mut way, (hold, bytes), workspace) = (Way::new().await, half(), Workspace::plain());
-    let server = prefix(&sigstore, Some(way.origin().to_owned())).await;
+    let server = prefix_server(&sigstore, Some(way.origin().to_owned())).await;
     way.lead_to(server.listens_at(), bytes, Arc::clone(&hold));
     let target = Target::prefix(&server.channel());
     let large = tokio::task::block_in_place(|| Large::new(&sigstore, &workspace, target, SIZE));
@@ -271,7 +257,7 @@ async fn the_largest_packages_are_published_in_little_memory() {
         large.sha256
     };
     {
-        let server = prefix(&sigstore, None).await;
+        let server = prefix_server(&sigstore, None).await;
         let sha256 = tokio::task::block_in_place(|| publish(Target::prefix(&server.channel())));
         assert_eq!(server.uploads()[0].sha256.to_string(), sha256);
     }

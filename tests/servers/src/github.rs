@@ -172,6 +172,17 @@ impl Shared {
             false => Err(refuse(StatusCode::NOT_FOUND, "Not Found")),
         }
     }
+
+    /// [`check`](Self::check) of a request that writes.
+    fn check_writer(&self, headers: &HeaderMap, owner: &str, repo: &str) -> Result<(), Refusal> {
+        match self.check(headers, owner, repo)? {
+            true => Ok(()),
+            false => {
+                let said = "Resource not accessible by integration";
+                Err(refuse(StatusCode::FORBIDDEN, said))
+            }
+        }
+    }
 }
 
 async fn repository(
@@ -189,10 +200,7 @@ async fn store(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Refusal> {
-    if !shared.check(&headers, &owner, &repo)? {
-        let said = "Resource not accessible by integration";
-        return Err(refuse(StatusCode::FORBIDDEN, said));
-    }
+    shared.check_writer(&headers, &owner, &repo)?;
     let kind = headers.get(CONTENT_TYPE);
     if kind.and_then(|kind| kind.to_str().ok()) != Some("application/json") {
         return Err(shared.complain("an attestation is not application/json".to_owned()));
@@ -268,10 +276,7 @@ async fn add_asset(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Refusal> {
-    if !shared.check(&headers, &owner, &repo)? {
-        let said = "Resource not accessible by integration";
-        return Err(refuse(StatusCode::FORBIDDEN, said));
-    }
+    shared.check_writer(&headers, &owner, &repo)?;
     let kind = headers
         .get(CONTENT_TYPE)
         .and_then(|kind| kind.to_str().ok());
