@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use cep27::Subdir;
+use petgraph::{algo::kosaraju_scc, graphmap::DiGraphMap};
 
 use super::{Costs, Groups};
 use crate::{Error, PackageKey, Plan, Skipped};
@@ -50,7 +51,7 @@ pub(super) fn units(
     for place in ordered {
         inside.entry(tied[place]).or_default().push(place);
     }
-    let circles = circles(inside.keys().copied(), &needs);
+    let circles = circles(&inside, &needs);
     let mut unit_of = HashMap::new();
     for (unit, circle) in circles.iter().enumerate() {
         unit_of.extend(circle.iter().map(|&tie| (tie, unit)));
@@ -109,69 +110,16 @@ fn tied(plan: &Plan, by_recipe: bool) -> Vec<usize> {
         .collect()
 }
 
-/// What needs each other, each circle after all that it needs: Tarjan's strongly connected
-/// components, without recursion, since a chain may be as long as the plan.
-fn circles(nodes: impl Iterator<Item = usize>, needs: &[BTreeSet<usize>]) -> Vec<Vec<usize>> {
-    #[derive(Clone, Copy)]
-    struct Seen {
-        number: usize,
-        lowest: usize,
-        is_open: bool,
-    }
-    let mut seen: HashMap<usize, Seen> = HashMap::new();
-    let mut open = Vec::new();
-    let mut found = Vec::new();
-    for root in nodes {
-        if seen.contains_key(&root) {
-            continue;
-        }
-        let mut walk = vec![(root, needs[root].iter())];
-        let mut enter = vec![root];
-        while let Some((node, left)) = walk.last_mut() {
-            let node = *node;
-            if let Some(entered) = enter.pop() {
-                let number = seen.len();
-                let state = Seen {
-                    number,
-                    lowest: number,
-                    is_open: true,
-                };
-                seen.insert(entered, state);
-                open.push(entered);
-            }
-            if let Some(&next) = left.next() {
-                match seen.get(&next).copied() {
-                    None => {
-                        walk.push((next, needs[next].iter()));
-                        enter.push(next);
-                    }
-                    Some(reached) if reached.is_open => lower(&mut seen, node, reached.number),
-                    Some(_) => {}
-                }
-                continue;
-            }
-            walk.pop();
-            let state = seen[&node];
-            if let Some((above, _)) = walk.last() {
-                lower(&mut seen, *above, state.lowest);
-            }
-            if state.lowest == state.number {
-                let begins = open.iter().rposition(|&it| it == node).unwrap_or_default();
-                let circle = open.split_off(begins);
-                for member in &circle {
-                    if let Some(state) = seen.get_mut(member) {
-                        state.is_open = false;
-                    }
-                }
-                found.push(circle);
-            }
+/// What needs each other, each circle after all that it needs.
+fn circles(nodes: &BTreeMap<usize, Vec<usize>>, needs: &[BTreeSet<usize>]) -> Vec<Vec<usize>> {
+    let mut graph = DiGraphMap::<usize, ()>::new();
+    // The last first: of what needs nothing of each other, the first comes first then.
+    for &node in nodes.keys().rev() {
+        graph.add_node(node);
+        for &needed in &needs[node] {
+            graph.add_edge(node, needed, ());
         }
     }
-    return found;
-
-    fn lower(seen: &mut HashMap<usize, Seen>, node: usize, to: usize) {
-        if let Some(state) = seen.get_mut(&node) {
-            state.lowest = state.lowest.min(to);
-        }
-    }
+    // Which doesn't recurse: a chain may be as long as the plan.
+    kosaraju_scc(&graph)
 }
