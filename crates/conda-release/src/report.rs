@@ -8,6 +8,7 @@ use std::{
 
 use conda_attest::{inspect, read_bundle};
 use fs_err as fs;
+use rayon::prelude::*;
 use release_manifest::{Attestation, Manifest, Mode, Package, PackageKey, Plan};
 use release_report::{Command, Details, Report};
 
@@ -109,7 +110,8 @@ struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     fn report(&self) -> Report<'a> {
-        let packages = self.manifest.packages().iter();
+        // Each reads a bundle and the certificate in it.
+        let packages = self.manifest.packages().par_iter();
         let details = packages.map(|package| (package.key(), self.details(package)));
         Report {
             manifest: self.manifest,
