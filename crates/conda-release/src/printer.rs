@@ -10,7 +10,7 @@ use console::Style;
 use indicatif::{MultiProgress, ProgressDrawTarget};
 use serde::Serialize;
 
-pub use release_report::{duration, size};
+pub use release_report::{count, duration, size};
 
 use crate::{
     actions::{Actions, Annotation, Fold, harmless_json, without_commands},

@@ -35,7 +35,7 @@ use crate::overview::Headline;
 
 pub use link::web_address;
 pub use overview::Outcome;
-pub use quantity::{duration, size};
+pub use quantity::{count, duration, size};
 
 /// What a page is made of.
 #[derive(Debug)]

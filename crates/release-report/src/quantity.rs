@@ -32,7 +32,8 @@ pub fn size(bytes: u64) -> String {
 }
 
 /// `1 package`, `2 packages`.
-pub(crate) fn count(number: usize, noun: &str) -> String {
+#[must_use]
+pub fn count(number: usize, noun: &str) -> String {
     match number {
         1 => format!("1 {noun}"),
         number => format!("{number} {noun}s"),

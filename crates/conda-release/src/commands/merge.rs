@@ -10,7 +10,7 @@ use crate::{
     error::Error,
     exit::Status,
     pipeline,
-    printer::Printer,
+    printer::{Printer, count},
     release::Release,
     run::{Run, show},
     shards::{Assignment, DigestArgs, read_all},
@@ -85,7 +85,7 @@ impl MergeArgs {
             &format!(
                 "{} of {}",
                 handed.len(),
-                pipeline::count(shards.shards.len(), "shard")
+                count(shards.shards.len(), "shard")
             ),
         );
         show(&release, workspace, printer)?;
@@ -106,7 +106,7 @@ impl MergeArgs {
                     "Unfinished",
                     &format!(
                         "shard {number} left {} unbuilt or untested: its job says why. Run it again, and merge again",
-                        pipeline::count(left, "package")
+                        count(left, "package")
                     ),
                 );
             }

@@ -10,10 +10,10 @@ use conda_recipes::{
 use fs_err as fs;
 use release_manifest::{Event, PackageError, PackageKey, Phase, Progress};
 
-use super::{Planning, planning::count, records::Records};
+use super::{Planning, records::Records};
 use crate::{
     error::Error,
-    printer::{Printer, duration, size},
+    printer::{Printer, count, duration, size},
     progress::Activity,
     release::Release,
     shown::Shown,

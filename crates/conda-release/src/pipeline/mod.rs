@@ -28,7 +28,7 @@ pub(crate) use checking::{Known, check, check_unpublished, hash, served_from};
 pub(crate) use decisions::{Action, There, decide, listed, unplanned};
 pub(crate) use outcome::{outcome, outcome_of, reached, ready};
 pub(crate) use plan_table::plan_table;
-pub(crate) use planning::{Planning, count};
+pub(crate) use planning::Planning;
 pub(crate) use publishing::{
     PublishOptions, failed, line, publish, publish_to, upload, upload_all,
 };

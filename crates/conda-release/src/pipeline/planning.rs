@@ -17,7 +17,7 @@ use release_manifest::{Mode, Plan, RelativePath, Tool};
 use super::{Selection, SelectionFlags};
 use crate::{
     error::Error,
-    printer::{Printer, duration},
+    printer::{Printer, count, duration},
     release::Stored,
     since::{Since, since},
     source::Checkout,
@@ -402,13 +402,5 @@ fn source_date_epoch() -> Result<Option<i64>, Error> {
             "SOURCE_DATE_EPOCH is `{}`: expected seconds since 1970, until 2107",
             value.display()
         ))),
-    }
-}
-
-/// `1 package`, `8 packages`.
-pub(crate) fn count(number: usize, thing: &str) -> String {
-    match number {
-        1 => format!("1 {thing}"),
-        _ => format!("{number} {thing}s"),
     }
 }

@@ -12,14 +12,13 @@ use release_manifest::{
 };
 
 use super::{
-    count,
     outcome::ready,
     uploading::{Fate, Item, Uploading},
     whole,
 };
 use crate::{
     error::{Error, with_causes},
-    printer::{Printer, duration},
+    printer::{Printer, count, duration},
     release::{Release, now},
     workspace::Workspace,
 };

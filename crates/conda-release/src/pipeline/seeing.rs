@@ -9,10 +9,9 @@ use futures::StreamExt as _;
 use release_manifest::{Package, PackageKey, Source};
 use tokio::time::Instant;
 
-use super::count;
 use crate::{
     error::Error,
-    printer::Printer,
+    printer::{Printer, count},
     progress::Activity,
     target::{ReadAt, Target},
 };

@@ -4,10 +4,9 @@ use std::path::Path;
 
 use release_manifest::{Manifest, Package, Progress, Skipped};
 
-use super::count;
 use crate::{
     commands::trust::PUBLIC_GOOD,
-    printer::size,
+    printer::{count, size},
     release::Release,
     table::table,
     target::{ReadAt, Target},

@@ -16,7 +16,11 @@ use super::{
     signing::relative,
 };
 use crate::{
-    error::Error, input, output::write_atomically, printer::Printer, release::Release,
+    error::Error,
+    input,
+    output::write_atomically,
+    printer::{Printer, count},
+    release::Release,
     workspace::Workspace,
 };
 
@@ -67,7 +71,7 @@ pub(super) async fn attest(
 fn subjects(statement: &ReleaseStatement) -> String {
     format!(
         "{} and its manifest",
-        super::count(statement.packages().len(), "package")
+        count(statement.packages().len(), "package")
     )
 }
 

@@ -9,7 +9,7 @@ use crate::{
     exit::Status,
     guard::GuardArgs,
     pipeline::{self, Known, PlanFlags, Planning},
-    printer::Printer,
+    printer::{Printer, count},
     release::Release,
     run::Run,
     shards::{Assignment, DigestArgs, export_shard, hand_over, read_all},
@@ -93,7 +93,7 @@ impl ShardBuild<'_> {
             &format!(
                 "{} of {} in `{}`",
                 over.packages,
-                pipeline::count(shard.packages.len(), "package"),
+                count(shard.packages.len(), "package"),
                 workspace.shown(&over.folder)
             ),
         );

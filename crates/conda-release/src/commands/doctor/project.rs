@@ -1,10 +1,7 @@
 //! The workspace: its configuration, recipes, source and channel.
 
 use super::{Findings, Need};
-use crate::{
-    pipeline::{self, count},
-    workspace::Workspace,
-};
+use crate::{pipeline, printer::count, workspace::Workspace};
 
 pub(super) fn check(workspace: &Workspace, findings: &mut Findings) {
     findings.ok("configuration", format!("`{}`", workspace.root().display()));

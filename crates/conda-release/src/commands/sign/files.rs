@@ -22,7 +22,7 @@ use crate::{
     identity::{IdentityArgs, Signer, is_rehearsed},
     output::OutputLock,
     pipeline,
-    printer::Printer,
+    printer::{Printer, count},
     table::table,
     workspace::Workspace,
 };
@@ -261,7 +261,7 @@ impl Report {
         let is = |outcome| move |entry: &&Entry| entry.result == outcome;
         let left = self.packages.iter().filter(is(Outcome::Left)).count();
         if left > 0 {
-            let left = pipeline::count(left, "package");
+            let left = count(left, "package");
             let message = format!("{left} left: the same command with a new token continues");
             printer.failure("Unfinished", &message);
         }
