@@ -358,20 +358,30 @@ fn only_a_clean_checkout_is_released_and_by_no_event_of_strangers() {
         .says("files differ from the commit")
         .says("--allow-dirty");
     workspace.commit();
+    let to = channel.display().to_string();
+    let commands: [&[&str]; 6] = [
+        &["release", "-x", "--to", &to],
+        &["plan", "-x", "--to", &to],
+        &["build", "-x", "--to", &to],
+        &["sign", "-x"],
+        &["publish", "-x", "--to", &to],
+        &["sign", "one-1.0-h123_0.conda", "--trust", "staging"],
+    ];
     for event in [
         "pull_request",
         "pull_request_target",
         "workflow_run",
         "issue_comment",
     ] {
-        let channel = channel.display().to_string();
-        let mut command = workspace.command(["release", "-x", "--to", &channel]);
-        command.envs(sigstore.job()).env("GITHUB_EVENT_NAME", event);
-        workspace
-            .run_command(command)
-            .ends(3)
-            .says(event)
-            .says("--allow-event");
+        for command in commands {
+            let mut command = workspace.command(command);
+            command.envs(sigstore.job()).env("GITHUB_EVENT_NAME", event);
+            workspace
+                .run_command(command)
+                .ends(3)
+                .says(event)
+                .says("--allow-event");
+        }
     }
     assert!(!channel.exists());
 }

@@ -13,7 +13,16 @@ pub(crate) struct GuardArgs {
     #[arg(long)]
     allow_dirty: bool,
 
-    /// With --execute: release although this GitHub event runs other people's code
+    /// Which events
+    #[command(flatten)]
+    event: EventArgs,
+}
+
+/// Which events may run something for real, beyond the ordinary.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Live releases")]
+pub(crate) struct EventArgs {
+    /// For real: go on although this GitHub event runs other people's code
     #[arg(long, value_name = "NAME")]
     allow_event: Vec<String>,
 }
@@ -32,11 +41,21 @@ impl GuardArgs {
     /// # Errors
     /// A dirty checkout, or an event that runs untrusted code, which were not allowed.
     pub(crate) fn check(&self, source: &Source) -> Result<(), Error> {
-        self.check_event(std::env::var("GITHUB_EVENT_NAME").ok().as_deref())?;
+        self.event.check()?;
         match source.dirty && !self.allow_dirty {
             true => Err(Error::Dirty),
             false => Ok(()),
         }
+    }
+}
+
+impl EventArgs {
+    /// Whether something may run for real because of what happened.
+    ///
+    /// # Errors
+    /// An event that runs untrusted code, which was not allowed.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        self.check_event(std::env::var("GITHUB_EVENT_NAME").ok().as_deref())
     }
 
     fn check_event(&self, event: Option<&str>) -> Result<(), Error> {
@@ -58,9 +77,8 @@ mod tests {
 
     #[test]
     fn events_that_run_untrusted_code_are_allowed_by_name_only() {
-        let guard = GuardArgs {
+        let guard = EventArgs {
             allow_event: vec!["workflow_run".to_owned()],
-            ..GuardArgs::default()
         };
         for event in ["pull_request", "pull_request_target", "issue_comment"] {
             assert_eq!(

@@ -191,7 +191,7 @@ fn an_event_of_strangers_releases_nothing() {
     let ran = github.run("examples/github/automatic.yml");
     assert!(ran[0].log.contains("--allow-event"), "{}", ran[0].log);
     let ran = github.run(SHARDED);
-    assert_eq!(ran.failed(), ["release/build-1 1", "release/release 1"]);
+    assert_eq!(ran.failed(), ["release/plan 1"]);
     assert_eq!(scene.server.attempts(), 0);
 }
 

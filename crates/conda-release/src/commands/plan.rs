@@ -1,11 +1,12 @@
 //! `plan`: what would be built, in order, and why.
 
 use clap::Args;
-use release_manifest::{Decisions, SchemaVersion};
+use release_manifest::{Decisions, Mode, SchemaVersion};
 
 use crate::{
     error::Error,
     exit::Status,
+    guard::EventArgs,
     pipeline::{self, PlanFlags},
     printer::Printer,
     run::Run,
@@ -28,6 +29,10 @@ pub struct PlanArgs {
     #[command(flatten)]
     recipes: PlanFlags,
 
+    /// What it may be for
+    #[command(flatten)]
+    event: EventArgs,
+
     /// For how many machines
     #[command(flatten)]
     machines: PlanningArgs,
@@ -43,6 +48,9 @@ impl PlanArgs {
         workspace: &Workspace,
         printer: &Printer,
     ) -> Result<Status, Error> {
+        if self.recipes.mode() == Mode::Live {
+            self.event.check()?;
+        }
         let sharding = self.machines.sharding()?;
         let (plan, actions) = Run::plan(workspace, &self.recipes, printer).await?;
         let status = plan.status();

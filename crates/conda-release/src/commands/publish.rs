@@ -27,6 +27,7 @@ use super::{
 use crate::{
     error::{Error, with_causes},
     exit::Status,
+    guard::EventArgs,
     identity::IdentityArgs,
     live::{self, Live, PublishingArgs},
     pipeline::{self, Fate, Item, Wanted},
@@ -74,6 +75,10 @@ pub struct PublishArgs {
     #[arg(short, long)]
     keep_going: bool,
 
+    /// What it may be for
+    #[command(flatten)]
+    event: EventArgs,
+
     /// How it is published
     #[command(flatten)]
     publishing: PublishingArgs,
@@ -120,6 +125,7 @@ impl PublishArgs {
         printer: &Printer,
     ) -> Result<Status, Error> {
         if self.execute {
+            self.event.check()?;
             return match self.packages.is_empty() {
                 true => self.publish_live(workspace, printer).await,
                 false => self.publish_files_live(workspace, printer).await,

@@ -13,6 +13,7 @@ use super::trust::{Instance, TrustArgs};
 use crate::{
     error::Error,
     exit::Status,
+    guard::EventArgs,
     identity::IdentityArgs,
     live::Attester,
     pipeline,
@@ -52,6 +53,10 @@ pub struct SignArgs {
     #[arg(short, long)]
     keep_going: bool,
 
+    /// What it may be for
+    #[command(flatten)]
+    event: EventArgs,
+
     /// Who signs
     #[command(flatten)]
     identity: IdentityArgs,
@@ -64,7 +69,11 @@ pub struct SignArgs {
 impl SignArgs {
     /// Whether files are signed for real, which leaves nothing but the bundles beside them.
     pub(crate) fn keeps_no_state(&self) -> bool {
-        !self.packages.is_empty() && (self.execute || self.trust.names_a_sigstore())
+        !self.packages.is_empty() && self.is_for_real()
+    }
+
+    fn is_for_real(&self) -> bool {
+        self.execute || self.trust.names_a_sigstore()
     }
 
     /// Attests what was asked for.
@@ -76,6 +85,9 @@ impl SignArgs {
         workspace: &Workspace,
         printer: &Printer,
     ) -> Result<Status, Error> {
+        if self.is_for_real() {
+            self.event.check()?;
+        }
         match self.trust.to_sign(self.execute, workspace)? {
             Instance::Sandbox if self.identity.token().is_some() => Err(Error::Usage(
                 "--identity-token is for an instance that exists: a rehearsal has an identity of its own".to_owned(),
