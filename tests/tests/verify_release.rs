@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use end_to_end::{Output, Workspace};
+use end_to_end::{Output, Server, Workspace};
 use fs_err as fs;
 use release_manifest::{Manifest, Progress};
 use serde_json::json;
@@ -29,9 +29,15 @@ fn bundle(manifest: &Path) -> PathBuf {
 }
 
 fn verify(workspace: &Workspace, manifest: &Path, identity: &str) -> Output {
+    verify_at(workspace, manifest.to_str().unwrap(), identity)
+}
+
+fn verify_at(workspace: &Workspace, manifest: &str, identity: &str) -> Output {
     workspace.run([
         "verify",
-        manifest.to_str().unwrap(),
+        manifest,
+        "--mirror-of",
+        "https://rehearsal.invalid/channel",
         "--trust",
         "sandbox",
         "--identity",
@@ -95,6 +101,50 @@ fn a_release_leaves_an_attested_manifest_here_and_in_its_channel() {
     let expected = format!("attested with its packages by {IDENTITY} at 2");
     assert!(shown.stdout.contains(&expected), "{shown}");
     assert!(shown.stdout.ends_with("2 of 2 verified\n"), "{shown}");
+}
+
+#[test]
+fn a_release_is_verified_by_the_url_of_the_manifest_that_its_channel_keeps() {
+    let workspace = released();
+    let there = kept(&workspace, "channel/");
+    let channel = workspace.rehearsal("channel");
+    let server = Server::of(&channel);
+    let path = there.strip_prefix(&channel).unwrap().to_str().unwrap();
+    let url = format!("{}/{path}", server.channel());
+    let verify = |identity| verify_at(&workspace, &url, identity);
+    let output = verify(IDENTITY).ends(0);
+    assert_eq!(state(&output), ("attested".to_owned(), vec![]));
+    assert_eq!(output.json()["releases"][0]["path"], url);
+    assert_eq!(output.json()["packages"].as_array().unwrap().len(), 2);
+    let output = verify("https://evil.invalid/").ends(7);
+    assert_eq!(output.json()["releases"][0]["state"], "refused");
+
+    // The channel has other packages by now, with attestations of their own: they are none of this release's.
+    let recipe = workspace.path("recipes/second/recipe.yaml");
+    let text = fs::read_to_string(&recipe).unwrap();
+    let release = fs::read(&there).unwrap();
+    let attestation = fs::read(bundle(&there)).unwrap();
+    fs::write(&recipe, format!("{text}\n# changed\n")).unwrap();
+    workspace.run(["release"]).ends(0);
+    fs::create_dir_all(there.parent().unwrap()).unwrap();
+    fs::write(&there, release).unwrap();
+    fs::write(bundle(&there), attestation).unwrap();
+    let output = verify(IDENTITY).ends(7);
+    let findings: Vec<_> = output.json()["packages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|package| package["finding"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(findings, ["verified", "unavailable"], "{output}");
+
+    fs::remove_file(bundle(&there)).unwrap();
+    assert_eq!(
+        verify(IDENTITY).json()["releases"][0]["state"],
+        "unattested"
+    );
+    fs::remove_file(&there).unwrap();
+    verify(IDENTITY).ends(3).says("404").says(&url);
 }
 
 #[test]

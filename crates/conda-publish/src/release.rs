@@ -45,6 +45,17 @@ pub struct ReleasePlaced {
     pub result: PublishResult,
 }
 
+/// The manifest of a release as a channel on a server keeps it.
+#[derive(Debug)]
+pub struct KeptRelease {
+    /// The URL of the manifest.
+    pub url: String,
+    /// The bytes of the manifest.
+    pub manifest: Vec<u8>,
+    /// Those of the bundle that attests it, where there is one.
+    pub attestation: Option<Vec<u8>>,
+}
+
 impl ReleaseUpload {
     /// The folder of the release below [`RELEASES`].
     pub(crate) fn folder(&self) -> String {

@@ -11,7 +11,7 @@ use std::fmt;
 
 use cep27::{Sha256, Subdir};
 use futures::{StreamExt as _, TryStreamExt as _};
-use release_manifest::PackageKey;
+use release_manifest::{Digest, MANIFEST_NAME, PackageKey, RELEASE_BUNDLE_NAME};
 use url::Url;
 
 pub use address::ChannelUrl;
@@ -22,10 +22,11 @@ pub use download::Download;
 use self::client::{Client, Found};
 use self::download::{Hashing, Spool};
 use crate::blocking::blocking;
+use crate::release::{LIMIT, RELEASES};
 use crate::repodata::{Listed, REPODATA, REPODATA_LIMIT, Record, Repodata};
 use crate::settings::Settings;
 use crate::sidecar::{self, SIDECAR_LIMIT, Sidecar};
-use crate::{Error, Present};
+use crate::{Error, KeptRelease, Present};
 
 /// A package's size, in bytes, where the repodata doesn't tell one: what no package has reached.
 const PACKAGE_LIMIT: u64 = 16 * 1024 * 1024 * 1024;
@@ -232,20 +233,46 @@ impl RemoteChannel {
             reason,
         };
         let url = address::join(&subdir.packages, [name.as_str()]);
-        let mut bytes = Vec::new();
-        let found = self.client.get(&url, SIDECAR_LIMIT, &mut bytes).await;
-        let parsed = match (
-            found.map_err(|error| unusable(error.to_string()))?,
-            advertised,
-        ) {
-            (Found::Nothing, Some(_)) => return Err(unusable(format!("{url} is not there"))),
-            (Found::Nothing, None) => return Ok(None),
-            (Found::Taken, Some(sha256)) => Sidecar::parse_hashed(&bytes, sha256),
-            (Found::Taken, None) => Sidecar::parse(&bytes),
+        let found = self.fetch(&url, SIDECAR_LIMIT).await;
+        let found = found.map_err(|error| unusable(error.to_string()))?;
+        let parsed = match (found, advertised) {
+            (None, Some(_)) => return Err(unusable(format!("{url} is not there"))),
+            (None, None) => return Ok(None),
+            (Some(bytes), Some(sha256)) => Sidecar::parse_hashed(&bytes, sha256),
+            (Some(bytes), None) => Sidecar::parse(&bytes),
         };
         parsed
             .map(Some)
             .map_err(|reason| unusable(format!("{url}: {reason}")))
+    }
+
+    /// The manifest of the release of this plan, if the channel keeps it, with its attestation.
+    ///
+    /// # Errors
+    /// It is not there, or cannot be read.
+    pub async fn release(&self, plan: Digest) -> Result<KeptRelease, Error> {
+        let plan = plan.sha256().to_string();
+        let url = |name| self.url.join([RELEASES, &plan, name]);
+        let (manifest, attestation) = (url(MANIFEST_NAME), url(RELEASE_BUNDLE_NAME));
+        let not_there = || Error::Status {
+            url: manifest.to_string(),
+            status: 404,
+        };
+        let fetched = self.fetch(&manifest, LIMIT).await?;
+        Ok(KeptRelease {
+            manifest: fetched.ok_or_else(not_there)?,
+            attestation: self.fetch(&attestation, SIDECAR_LIMIT).await?,
+            url: manifest.into(),
+        })
+    }
+
+    /// The bytes at a URL, if there are any.
+    async fn fetch(&self, url: &Url, limit: u64) -> Result<Option<Vec<u8>>, Error> {
+        let mut bytes = Vec::new();
+        match self.client.get(url, limit, &mut bytes).await? {
+            Found::Taken => Ok(Some(bytes)),
+            Found::Nothing => Ok(None),
+        }
     }
 
     fn record(&self, package: &PackageKey) -> Result<(&RemoteSubdir, &Record), Error> {

@@ -54,9 +54,9 @@ pub(super) use attestations::{all_beside, beside};
 /// was signed since then, and a package without one is excused if --baseline, a report that you made
 /// earlier, has those very bytes without one.
 ///
-/// A release manifest stands for the packages it names. Where its own attestation lies beside it, that is verified
-/// too: the manifest has the attested bytes, and every package in it the attested hash. One that has changed since,
-/// or has no attestation yet, is said to.
+/// A release manifest stands for the packages it names; the URL of one that a channel keeps, for those packages in that
+/// channel. Where its own attestation lies beside it, that is verified too: the manifest has the attested bytes, and every
+/// package in it the attested hash. One that has changed since, or has no attestation yet, is said to.
 ///
 /// Policy and trust are taken from the command line, or from a file named with --config: its
 /// `[[verify]]` entries, of which any one suffices, and sign.trust. What a checkout configures by
@@ -73,7 +73,7 @@ Examples:
   conda-release verify *.conda --bundle bundles.jsonl --config policy.toml --offline
   conda-release verify channel/ --trust sandbox --identity ID --issuer URL")]
 pub struct VerifyArgs {
-    /// Packages, a channel's URL or folder, a package's URL, or a release manifest
+    /// Packages, a channel's URL or folder, a package's URL, or a release manifest or its URL
     #[arg(value_name = "PACKAGE|CHANNEL|MANIFEST", required = true)]
     targets: Vec<String>,
 
@@ -173,19 +173,13 @@ impl VerifyArgs {
         };
         let verifier = Verifier::new(&trust)?;
         let targets = Targets::read(&self.targets, &wanted, &given, printer).await?;
-        let manifests: Vec<PathBuf> = self
-            .targets
-            .iter()
-            .filter(|target| targets::is_manifest(target))
-            .map(PathBuf::from)
-            .collect();
         let audits = self
             .targets
             .iter()
             .any(|target| targets::is_channel_url(target));
         let mut report = Report::begin(&trust, origin, self.targets, printer)?;
-        for manifest in manifests {
-            report.release(Release::judge(&manifest, &verifier, &policy)?)?;
+        for documents in targets.releases {
+            report.release(Release::judge(documents, &verifier, &policy))?;
         }
         let total = targets.subjects.len();
         let activity = Activity::start_rated(printer, "Verifying", total);

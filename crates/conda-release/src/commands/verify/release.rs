@@ -1,8 +1,9 @@
-//! The attestation of a release as a whole, beside its manifest.
+//! The attestation of a release as a whole.
 
 use std::path::{Path, PathBuf};
 
 use conda_attest::{CheckName, Outcome, Policy, Verdict, Verifier, read_bundle};
+use conda_publish::KeptRelease;
 use release_manifest::{DOCUMENT_LIMIT, Manifest, RELEASE_BUNDLE_NAME, ReleaseStatement};
 use serde::Serialize;
 
@@ -43,42 +44,74 @@ enum State {
     Refused,
 }
 
-impl Release {
-    /// Judges the attestation beside a manifest, if there is one. Its packages are judged by themselves.
+/// A release's manifest and its attestation.
+pub(super) struct Documents {
+    /// The path or URL of the manifest.
+    path: String,
+    statement: ReleaseStatement,
+    /// The bundle, if there is one.
+    bundle: Option<Result<Vec<u8>, conda_attest::Error>>,
+}
+
+impl Documents {
+    /// A manifest in a file; its attestation is beside it, or where it says itself while it changes.
     ///
     /// # Errors
     /// The manifest cannot be read.
-    pub(super) fn judge(
-        manifest: &Path,
-        verifier: &Verifier,
-        policy: &Policy,
-    ) -> Result<Self, Error> {
-        let bytes = input::read(manifest, DOCUMENT_LIMIT)?;
-        let release = ReleaseStatement::about(&bytes).map_err(Error::state(manifest))?;
-        let file = bundle_of(manifest, &bytes)?;
-        let of = |state, error, attestation| Self {
-            path: manifest.display().to_string(),
-            state,
-            error,
-            attestation,
-        };
+    pub(super) fn read(path: &Path) -> Result<(Self, Manifest), Error> {
+        let bytes = input::read(path, DOCUMENT_LIMIT)?;
+        let manifest = Manifest::from_json(&bytes).map_err(Error::state(path))?;
+        let bundle = bundle_of(path, &manifest);
         // What cannot be looked at must not be passed over.
-        if !file.try_exists().unwrap_or(true) {
-            return Ok(of(State::Unattested, None, None));
-        }
-        let bundle = match read_bundle(&file) {
-            Ok(bundle) => bundle,
-            Err(error) => {
+        let is_there = bundle.try_exists().unwrap_or(true);
+        let documents = Self {
+            path: path.display().to_string(),
+            statement: ReleaseStatement::about(&bytes).map_err(Error::state(path))?,
+            bundle: is_there.then(|| read_bundle(&bundle)),
+        };
+        Ok((documents, manifest))
+    }
+
+    /// A manifest that a channel on a server keeps.
+    ///
+    /// # Errors
+    /// It is none.
+    pub(super) fn kept(release: KeptRelease) -> Result<(Self, Manifest), Error> {
+        let invalid = || Error::state(&release.url);
+        let manifest = Manifest::from_json(&release.manifest).map_err(invalid())?;
+        let documents = Self {
+            statement: ReleaseStatement::about(&release.manifest).map_err(invalid())?,
+            bundle: release.attestation.map(Ok),
+            path: release.url,
+        };
+        Ok((documents, manifest))
+    }
+}
+
+impl Release {
+    /// Judges the attestation of a manifest, if there is one. Its packages are judged by themselves.
+    pub(super) fn judge(documents: Documents, verifier: &Verifier, policy: &Policy) -> Self {
+        let (state, error, attestation) = match documents.bundle {
+            None => (State::Unattested, None, None),
+            Some(Err(error)) => {
                 let failure = Failure {
                     finding: Finding::InvalidAttestation,
                     code: error.code().to_owned(),
                     message: with_causes(&error),
                 };
-                return Ok(of(State::Refused, Some(failure), None));
+                (State::Refused, Some(failure), None)
+            }
+            Some(Ok(bundle)) => {
+                let verdict = verifier.verify_release(&documents.statement, &bundle, policy);
+                (state(&verdict), None, Some(verdict))
             }
         };
-        let verdict = verifier.verify_release(&release, &bundle, policy);
-        Ok(of(state(&verdict), None, Some(verdict)))
+        Self {
+            path: documents.path,
+            state,
+            error,
+            attestation,
+        }
     }
 
     /// A release without an attestation of its own is as good as its packages.
@@ -115,18 +148,18 @@ impl Release {
     }
 }
 
-/// Where the attestation is: beside the manifest, or where it says itself while it changes.
-fn bundle_of(manifest: &Path, bytes: &[u8]) -> Result<PathBuf, Error> {
-    let beside = manifest.with_file_name(RELEASE_BUNDLE_NAME);
+/// Where the attestation of a manifest is.
+fn bundle_of(path: &Path, manifest: &Manifest) -> PathBuf {
+    let beside = path.with_file_name(RELEASE_BUNDLE_NAME);
     // What cannot be looked at must not be passed over.
     if beside.try_exists().unwrap_or(true) {
-        return Ok(beside);
+        return beside;
     }
-    let read = Manifest::from_json(bytes).map_err(Error::state(manifest))?;
-    let folder = manifest.parent().unwrap_or(Path::new(""));
-    Ok(read
-        .release
-        .map_or(beside, |record| record.bundle.under(folder)))
+    let folder = path.parent().unwrap_or(Path::new(""));
+    match &manifest.release {
+        Some(record) => record.bundle.under(folder),
+        None => beside,
+    }
 }
 
 /// The bytes of a manifest change with every step of its release; everything else must hold.

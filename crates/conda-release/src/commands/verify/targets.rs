@@ -9,18 +9,21 @@ use std::{
 use cep27::{FileName, Sha256, Subdir, TargetChannel};
 use conda_attest::{Package, PackageFile};
 use conda_publish::{ChannelReader, ChannelUrl, Listed, Patience, RELEASES, RemoteChannel};
-use release_manifest::{DOCUMENT_LIMIT, Manifest, PackageKey, Timestamp};
+use release_manifest::{Digest, MANIFEST_NAME, Manifest, PackageKey, Timestamp};
 
 use super::{
     Wanted,
     attestations::{Given, all_beside},
+    release::Documents,
     report::Failure,
 };
-use crate::{error::Error, input, printer::Printer};
+use crate::{error::Error, printer::Printer};
 
 /// Everything that is to be verified, in the order in which it was named.
 pub(super) struct Targets {
     pub(super) subjects: Vec<Subject>,
+    /// The manifests of releases, which are judged by themselves too.
+    pub(super) releases: Vec<Documents>,
 }
 
 /// A package, and what is to prove it.
@@ -68,14 +71,14 @@ pub(super) enum Source {
     Nowhere(Failure),
 }
 
-/// Whether a target is the URL of a channel, or of a package in one.
+/// Whether a target is the URL of a channel, or of a package or release in one.
 pub(super) fn is_url(target: &str) -> bool {
     target.contains("://")
 }
 
 /// Whether a target is the URL of a whole channel.
 pub(super) fn is_channel_url(target: &str) -> bool {
-    is_url(target) && package_in(target).is_none()
+    is_url(target) && package_in(target).is_none() && release_in(target).is_none()
 }
 
 /// Whether a target is a package's file.
@@ -85,13 +88,13 @@ pub(super) fn is_package(target: &str) -> bool {
 
 /// Whether a target is a channel.
 pub(super) fn is_channel(target: &str) -> bool {
-    is_url(target) || Path::new(target).is_dir()
+    is_url(target) && release_in(target).is_none() || Path::new(target).is_dir()
 }
 
-/// Whether a target is a release's manifest.
-pub(super) fn is_manifest(target: &str) -> bool {
+/// Whether a target is a release's manifest in a file.
+fn is_manifest(target: &str) -> bool {
     let extension = Path::new(target).extension();
-    !is_channel(target) && extension.is_some_and(|extension| extension == "json")
+    !is_url(target) && !is_channel(target) && extension.is_some_and(|extension| extension == "json")
 }
 
 impl Targets {
@@ -105,12 +108,25 @@ impl Targets {
         given: &Given,
         printer: &Printer,
     ) -> Result<Self, Error> {
-        let mut subjects = Vec::new();
+        let (mut subjects, mut releases) = (Vec::new(), Vec::new());
         for target in targets {
             subjects.extend(match target {
-                url if is_url(url) => of_remote(url, wanted, printer).await?,
+                url if is_url(url) => match release_in(url) {
+                    None => of_remote(url, wanted, printer).await?,
+                    Some((channel, plan)) => {
+                        let channel = channel.parse()?;
+                        let (release, packages) = of_kept(channel, plan, wanted, printer).await?;
+                        releases.push(release);
+                        packages
+                    }
+                },
                 folder if Path::new(folder).is_dir() => of_folder(Path::new(folder), wanted)?,
-                file if is_manifest(file) => of_manifest(Path::new(file), wanted)?,
+                file if is_manifest(file) => {
+                    let path = Path::new(file);
+                    let (release, manifest) = Documents::read(path)?;
+                    releases.push(release);
+                    of_manifest(path, &manifest, wanted)?
+                }
                 file => vec![of_file(Path::new(file), wanted, given)?],
             });
         }
@@ -124,7 +140,7 @@ impl Targets {
                 "nothing to verify in {}",
                 targets.join(", ")
             ))),
-            false => Ok(Self { subjects }),
+            false => Ok(Self { subjects, releases }),
         }
     }
 }
@@ -228,6 +244,70 @@ fn package_in(url: &str) -> Option<(&str, PackageKey)> {
     Some((channel, PackageKey { subdir, file }))
 }
 
+/// The URL of a release's manifest as its channel's and its plan.
+fn release_in(url: &str) -> Option<(&str, Digest)> {
+    let folder = url.strip_suffix(MANIFEST_NAME)?.strip_suffix('/')?;
+    let (releases, plan) = folder.rsplit_once('/')?;
+    let channel = releases.strip_suffix(RELEASES)?.strip_suffix('/')?;
+    Some((channel, format!("sha256:{plan}").parse().ok()?))
+}
+
+/// A release that a channel on a server keeps, and the packages that it attested, as that channel has them.
+async fn of_kept(
+    url: ChannelUrl,
+    plan: Digest,
+    wanted: &Wanted,
+    printer: &Printer,
+) -> Result<(Documents, Vec<Subject>), Error> {
+    let expected = wanted.expected().unwrap_or_else(|| url.as_str().into());
+    let channel = Arc::new(open(url, None, printer).await?);
+    let (release, manifest) = Documents::kept(channel.release(plan).await?)?;
+    let mut listed = by_key(channel.packages());
+    let subject = |package: &release_manifest::Package| {
+        let key = package.key();
+        let (place, attestations) = match listed.remove(&key) {
+            Some(listed) => {
+                let listed = Listed {
+                    sha256: package.sha256,
+                    ..listed
+                };
+                let place = Place::Remote(channel.clone(), listed);
+                (place, Source::Remote(channel.clone(), key))
+            }
+            None => {
+                let error = conda_publish::Error::NotListed {
+                    channel: channel.url().to_string(),
+                    package: Box::new(key),
+                };
+                nowhere(channel.url().to_string(), &error)
+            }
+        };
+        Subject {
+            package: place,
+            attestations,
+            expected: Some(expected.clone()),
+        }
+    };
+    let subjects = attested(&manifest).map(subject).collect();
+    Ok((release, subjects))
+}
+
+/// The packages of a release that it attested.
+fn attested(manifest: &Manifest) -> impl Iterator<Item = &release_manifest::Package> {
+    let packages = manifest.packages().iter();
+    packages.filter(|package| package.attestation.is_some())
+}
+
+/// What a channel lists, by the packages that it lists.
+fn by_key(
+    packages: impl Iterator<Item = Result<Listed, conda_publish::Error>>,
+) -> BTreeMap<PackageKey, Listed> {
+    packages
+        .filter_map(Result::ok)
+        .map(|listed| (listed.package.clone(), listed))
+        .collect()
+}
+
 fn nowhere(place: String, error: &conda_publish::Error) -> (Place, Source) {
     let failure = Failure::of(error);
     (
@@ -276,9 +356,7 @@ async fn look_up(
 /// The packages of a release: in the channel that keeps its manifest, or beside it with the bundles that it names.
 ///
 /// What the release left out is no part of it.
-fn of_manifest(path: &Path, wanted: &Wanted) -> Result<Vec<Subject>, Error> {
-    let bytes = input::read(path, DOCUMENT_LIMIT)?;
-    let manifest = Manifest::from_json(&bytes).map_err(Error::state(path))?;
+fn of_manifest(path: &Path, manifest: &Manifest, wanted: &Wanted) -> Result<Vec<Subject>, Error> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let kept_in = folder
         .parent()
@@ -286,7 +364,7 @@ fn of_manifest(path: &Path, wanted: &Wanted) -> Result<Vec<Subject>, Error> {
         .and_then(Path::parent);
     let folder = match kept_in {
         Some(channel) if !channel.join("packages").is_dir() => {
-            return of_published(&manifest, channel, wanted);
+            return of_published(manifest, channel, wanted);
         }
         Some(output) => output,
         None => folder,
@@ -322,13 +400,7 @@ fn of_published(
     wanted: &Wanted,
 ) -> Result<Vec<Subject>, Error> {
     let reader = Arc::new(ChannelReader::open(channel)?);
-    let mut listed: BTreeMap<PackageKey, Listed> = reader
-        .packages()
-        .filter_map(Result::ok)
-        .map(|listed| (listed.package.clone(), listed))
-        .collect();
-    let packages = manifest.packages().iter();
-    let attested = packages.filter(|package| package.attestation.is_some());
+    let mut listed = by_key(reader.packages());
     let subject = |package: &release_manifest::Package| {
         let key = package.key();
         Subject {
@@ -347,7 +419,7 @@ fn of_published(
             expected: wanted.expected(),
         }
     };
-    Ok(attested.map(subject).collect())
+    Ok(attested(manifest).map(subject).collect())
 }
 
 impl Wanted {
