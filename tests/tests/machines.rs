@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -24,6 +24,11 @@ struct Machines<'a> {
 impl<'a> Machines<'a> {
     /// Plans with these options on a machine of its own.
     fn plan(workspace: &'a Workspace, options: &[&str]) -> Self {
+        Self::plan_ends(workspace, options, 0)
+    }
+
+    /// Plans with these options on a machine of its own, which ends with this status.
+    fn plan_ends(workspace: &'a Workspace, options: &[&str], status: i32) -> Self {
         let machines = Self {
             planned: workspace.beside("planned"),
             built: workspace.beside("built"),
@@ -34,7 +39,7 @@ impl<'a> Machines<'a> {
         }
         fs::create_dir(&machines.built).unwrap();
         machines.fresh();
-        workspace.run([&["plan"], options].concat()).ends(0);
+        workspace.run([&["plan"], options].concat()).ends(status);
         fs::rename(workspace.rehearsal("shards"), &machines.planned).unwrap();
         machines
     }
@@ -259,6 +264,59 @@ fn the_job_that_plans_says_what_the_others_need() {
         );
         assert_eq!(document[format!("matrix-{wave}")], matrix);
     }
+}
+
+#[test]
+fn what_is_not_selected_is_built_by_nobody() {
+    let workspace = three();
+    let machines = Machines::plan(&workspace, &["--shards", "2", "--up-to", "c"]);
+    let shards = machines.shards();
+    let left_out: Vec<&str> = shards.left_out.keys().map(|it| it.file.name()).collect();
+    assert_eq!(left_out, ["a"]);
+    machines.build_all();
+    machines.merge(&[]).ends(0);
+    workspace.run(["sign"]).ends(0);
+    workspace.run(["publish"]).ends(0);
+    for package in workspace.manifest().packages() {
+        let is_left_out = package.file.name() == "a";
+        assert_eq!(package.skipped.is_some(), is_left_out, "{}", package.file);
+        let is_published = package.progress == Progress::Published;
+        assert_eq!(is_published, !is_left_out, "{}", package.file);
+    }
+}
+
+#[test]
+fn the_rest_is_built_without_what_cannot_be_planned() {
+    let workspace = three();
+    workspace.recipe("torn", "package: {name: torn, version: '1'}\nbuilt: {}\n");
+    // One output of two can be planned: a build job must not trip over the other.
+    let output = |name: &str, needs: &str| {
+        format!(
+            "  - package: {{name: {name}}}\n    build: {{number: 0, script: \"echo > $PREFIX/{name}\"}}\n    \
+             requirements: {{host: [{needs}]}}\n"
+        )
+    };
+    let halves = [output("half", "a"), output("other-half", "torn")].concat();
+    workspace.recipe(
+        "halves",
+        &format!("recipe: {{version: '1'}}\noutputs:\n{halves}"),
+    );
+    workspace.commit();
+    workspace
+        .run(["plan", "--shards", "2"])
+        .ends(3)
+        .says("torn");
+    assert!(!workspace.rehearsal("shards").exists());
+
+    let machines = Machines::plan_ends(&workspace, &["--shards", "2", "--keep-going"], 3);
+    machines.build_all();
+    machines.merge(&[]).ends(0);
+    let manifest = workspace.manifest();
+    let names = manifest.packages().iter().map(|package| {
+        assert_eq!(package.progress, Progress::Tested, "{}", package.file);
+        package.file.name()
+    });
+    assert_eq!(BTreeSet::from_iter(names), ["a", "b", "c", "half"].into());
 }
 
 #[test]

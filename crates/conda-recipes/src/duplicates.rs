@@ -1,6 +1,6 @@
-//! Outputs that become the same file: one of them is planned where they are the same package, else nothing is.
+//! Outputs that become the same file: one of them is planned where they are the same package, else none of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rattler_build_recipe::Stage1Recipe;
 use release_manifest::PackageKey;
@@ -8,38 +8,36 @@ use release_manifest::PackageKey;
 use crate::{
     Error,
     render::{self, RenderedOutput},
+    unplanned::Broken,
 };
 
 /// Leaves one of each file, sorted by key. A variant key that an output doesn't use renders the same output several times; other
-/// outputs that would become the same file are an error.
+/// outputs that would become the same file are added to `broken`, and none of them is left.
 pub(crate) fn unique(
-    outputs: Vec<RenderedOutput>,
-) -> Result<Vec<(PackageKey, RenderedOutput)>, Error> {
+    outputs: Vec<(PackageKey, RenderedOutput)>,
+    broken: &mut Broken,
+) -> Vec<(PackageKey, RenderedOutput)> {
     let mut by_key: BTreeMap<PackageKey, RenderedOutput> = BTreeMap::new();
-    for output in outputs {
-        let key = key(&output)?;
+    let mut unclear: BTreeSet<PackageKey> = BTreeSet::new();
+    for (key, output) in outputs {
         match by_key.get(&key) {
             None => {
                 by_key.insert(key, output);
             }
             Some(first) if is_same(first, &output) => {}
             Some(first) => {
-                return Err(Error::Duplicate {
+                let error = Error::Duplicate {
                     package: key.to_string(),
                     first: described(first),
                     second: described(&output),
-                });
+                };
+                broken.add_output(first, error);
+                unclear.insert(key);
             }
         }
     }
-    Ok(by_key.into_iter().collect())
-}
-
-fn key(output: &RenderedOutput) -> Result<PackageKey, Error> {
-    Ok(PackageKey {
-        subdir: render::subdir(output.output.build_configuration.target_platform)?,
-        file: output.file.clone(),
-    })
+    by_key.retain(|key, _| !unclear.contains(key));
+    by_key.into_iter().collect()
 }
 
 /// Whether the same package is made by both, leaving aside the variant values that nothing but the context refers to. A recipe

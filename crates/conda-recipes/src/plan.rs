@@ -10,7 +10,7 @@ use rattler_build_core::metadata::Output;
 use rattler_conda_types::Subdir;
 use rayon::{
     ThreadPool, ThreadPoolBuilder,
-    iter::{IntoParallelRefIterator as _, ParallelIterator as _},
+    iter::{IndexedParallelIterator as _, IntoParallelRefIterator as _, ParallelIterator as _},
 };
 use release_manifest::{
     Digest, Mode, PackageKey, Plan, PlannedPackage, RelativePath, SchemaVersion, Source, Tool,
@@ -66,6 +66,9 @@ pub struct PlanRequest {
     /// Whether recipes that cannot be planned are left out, with all that needs them, instead of refusing the whole plan.
     #[serde(default)]
     pub keep_going: bool,
+    /// The packages to plan, where another machine decided which: the others that recipes make it could not plan, or not alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<BTreeSet<PackageKey>>,
 }
 
 /// A plan, and what else planning found out. What is here besides the plan decides nothing about it.
@@ -118,12 +121,20 @@ pub(crate) fn render(request: &PlanRequest) -> Result<(Planned, Vec<Rendered>), 
     let threads = threads()?;
     let mut broken = Broken::default();
     let mut rendered = threads.install(|| recipes(request, &mut broken))?;
-    if !request.keep_going {
+    let mut outputs = Vec::with_capacity(rendered.outputs.len());
+    for output in rendered.outputs {
+        let key = output.key()?;
+        if request.only.as_ref().is_none_or(|only| only.contains(&key)) {
+            outputs.push((key, output));
+        }
+    }
+    let mut outputs = duplicates::unique(outputs, &mut broken);
+    let wanted = request.only.as_ref().map_or(0, BTreeSet::len);
+    if !request.keep_going || outputs.len() < wanted {
         std::mem::take(&mut broken).into_error()?;
     }
-    let unplanned = broken.without_dependents(&mut rendered.outputs);
-    let (keys, outputs): (Vec<PackageKey>, Vec<RenderedOutput>) =
-        duplicates::unique(rendered.outputs)?.into_iter().unzip();
+    let unplanned = broken.without_dependents(&mut outputs);
+    let (keys, outputs): (Vec<PackageKey>, Vec<RenderedOutput>) = outputs.into_iter().unzip();
     let edges = graph::edges(&outputs);
     let made = threads.install(|| made(request, &outputs))?;
 
@@ -191,6 +202,9 @@ pub(crate) fn render(request: &PlanRequest) -> Result<(Planned, Vec<Rendered>), 
     Ok((planned, rendered))
 }
 
+/// How many recipes a thread takes at a time: few, so that none is left with many of them when the others have nothing to do.
+const SHARE: usize = 4;
+
 /// The threads that render. A recipe may nest as deeply as it could on a main thread.
 fn threads() -> Result<ThreadPool, Error> {
     const STACK: usize = 8 << 20;
@@ -213,6 +227,7 @@ fn recipes(request: &PlanRequest, broken: &mut Broken) -> Result<Outputs, Error>
         .collect();
     let rendered: Vec<Result<Outputs, Error>> = all
         .par_iter()
+        .with_max_len(SHARE)
         .map(|(target, recipe)| renderer.render(&find::real(recipe)?, &target.platform))
         .collect();
     let mut outputs = Outputs::default();
@@ -224,7 +239,7 @@ fn recipes(request: &PlanRequest, broken: &mut Broken) -> Result<Outputs, Error>
                 outputs.outputs.extend(wanted);
                 outputs.skipped.extend(rendered.skipped);
             }
-            Err(error) if error.is_of_recipe() => broken.add(&request.root, recipe, error),
+            Err(error) if error.is_of_recipe() => broken.add(request, recipe, error),
             Err(error) => return Err(error),
         }
     }
@@ -243,6 +258,7 @@ fn made(request: &PlanRequest, outputs: &[RenderedOutput]) -> Result<Vec<Made>, 
     let inputs = Inputs::new(request);
     outputs
         .par_iter()
+        .with_max_len(SHARE)
         .map(|output| {
             let changed = request.changed.as_ref();
             Ok(Made {
@@ -324,6 +340,7 @@ mod tests {
             },
             changed: None,
             keep_going: false,
+            only: None,
         }
     }
 

@@ -29,7 +29,7 @@ use rattler_conda_types::{
 };
 use rattler_solve::SolveStrategy;
 use rattler_virtual_packages::VirtualPackageOverrides;
-use release_manifest::{Mode, RelativePath, SkippedOutput};
+use release_manifest::{Mode, PackageKey, RelativePath, SkippedOutput};
 
 use crate::{
     BuildNumber, Error, PlanRequest, cycle,
@@ -43,7 +43,7 @@ use crate::{
 const PREFIX_LENGTH: usize = 255;
 
 /// What recipes call the workspace member that they package.
-const CARGO: &str = "cargo";
+pub(crate) const CARGO: &str = "cargo";
 
 /// What they call all members in it.
 const PACKAGES: &str = "packages";
@@ -77,6 +77,21 @@ pub(crate) struct RenderedOutput {
     pub(crate) recipe: RelativePath,
     /// Whether the recipe may read what `cargo metadata` says of any member of the workspace.
     pub(crate) reads_members: bool,
+}
+
+impl RenderedOutput {
+    /// The package that it becomes.
+    pub(crate) fn key(&self) -> Result<PackageKey, Error> {
+        Ok(PackageKey {
+            subdir: subdir(self.output.build_configuration.target_platform)?,
+            file: self.file.clone(),
+        })
+    }
+
+    /// The name of that package.
+    pub(crate) fn name(&self) -> &str {
+        self.output.name().as_normalized()
+    }
 }
 
 /// The outputs of a recipe, and those that it skips.
@@ -484,7 +499,8 @@ fn subpackages(
         .collect()
 }
 
-fn variable(value: serde_json::Value) -> Result<Variable, Error> {
+/// A value as recipes see it.
+pub(crate) fn variable(value: serde_json::Value) -> Result<Variable, Error> {
     serde_json::from_value(value).map_err(|error| invalid(CARGO, error.to_string()))
 }
 
@@ -504,7 +520,8 @@ fn file_name(output: &Output) -> Result<FileName, String> {
 
 /// rattler-build no longer builds recipes with a top-level `cache:`, and says so only when the build starts.
 fn refuse_cache_key(file: &str, text: &str) -> Result<(), Error> {
-    if !has_cache_key(text) {
+    // The word is looked for first: to find the key, the whole recipe is parsed once more.
+    if !text.contains("cache") || !has_cache_key(text) {
         return Ok(());
     }
     let invalid = Invalid::plain(

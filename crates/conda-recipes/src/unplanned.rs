@@ -5,10 +5,20 @@ use std::{
     path::Path,
 };
 
-use rattler_build_recipe::{parse_recipe, source_code, stage0};
+use rattler_build_recipe::{
+    EvaluationContext, parse_recipe, source_code,
+    stage0::{
+        self,
+        evaluate::{evaluate_value_to_string, evaluate_value_to_variable},
+    },
+};
+use release_manifest::PackageKey;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Failure, error, failure, graph, render::RenderedOutput};
+use crate::{
+    Error, Failure, PlanRequest, error, failure, graph,
+    render::{self, RenderedOutput},
+};
 
 /// A recipe that cannot be planned, or an output that needs one.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -32,19 +42,33 @@ pub(crate) struct Broken {
 
 impl Broken {
     /// Adds a recipe. One that fails for several platforms failed once.
-    pub(crate) fn add(&mut self, root: &Path, recipe: &Path, error: Error) {
-        let relative = recipe.strip_prefix(root).unwrap_or(recipe);
+    pub(crate) fn add(&mut self, request: &PlanRequest, recipe: &Path, error: Error) {
+        let relative = recipe.strip_prefix(&request.root).unwrap_or(recipe);
+        let relative = relative.display().to_string().replace('\\', "/");
+        self.fail(relative, None, error);
+        self.names.extend(names(request, recipe));
+    }
+
+    /// Adds an output of a recipe whose others may be planned. One that fails under several variants failed once.
+    pub(crate) fn add_output(&mut self, output: &RenderedOutput, error: Error) {
+        let name = output.name().to_owned();
+        self.fail(output.recipe.to_string(), Some(name.clone()), error);
+        self.names.insert(name);
+    }
+
+    fn fail(&mut self, recipe: String, output: Option<String>, error: Error) {
         let unplanned = Unplanned {
-            recipe: relative.display().to_string().replace('\\', "/"),
-            output: None,
+            recipe,
+            output,
             failure: Failure::from(&error),
         };
-        let is_known = |known: &Unplanned| known.recipe == unplanned.recipe;
+        let is_known = |known: &Unplanned| {
+            (&known.recipe, &known.output) == (&unplanned.recipe, &unplanned.output)
+        };
         if !self.failed.iter().any(is_known) {
             self.failed.push(unplanned);
         }
         self.first.get_or_insert(error);
-        self.names.extend(names(recipe));
     }
 
     /// The recipes as one error, if there are any.
@@ -60,16 +84,18 @@ impl Broken {
 
     /// Takes out of `outputs` what needs one of the recipes, directly or through others: built against what a channel has
     /// under that name, it would be another package than the one that is meant. Returns all that is not planned.
-    pub(crate) fn without_dependents(self, outputs: &mut Vec<RenderedOutput>) -> Vec<Unplanned> {
+    pub(crate) fn without_dependents(
+        self,
+        outputs: &mut Vec<(PackageKey, RenderedOutput)>,
+    ) -> Vec<Unplanned> {
         let Self {
             mut failed, names, ..
         } = self;
         if names.is_empty() {
             return failed;
         }
-        let name = |output: &RenderedOutput| output.output.name().as_normalized().to_owned();
         let mut needed_by: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-        for (index, output) in outputs.iter().enumerate() {
+        for (index, (_, output)) in outputs.iter().enumerate() {
             for needed in graph::all_names(&output.output.recipe) {
                 needed_by.entry(needed).or_default().push(index);
             }
@@ -78,18 +104,19 @@ impl Broken {
         let mut open: Vec<String> = names.into_iter().collect();
         while let Some(missing) = open.pop() {
             for index in needed_by.remove(&missing).unwrap_or_default() {
-                let own = name(&outputs[index]);
+                let own = outputs[index].1.name();
                 if own != missing && !because.contains_key(&index) {
                     because.insert(index, missing.clone());
-                    open.push(own);
+                    open.push(own.to_owned());
                 }
             }
         }
         failed.extend(because.iter().map(|(&index, missing)| {
-            let output = name(&outputs[index]);
+            let (_, output) = &outputs[index];
+            let (recipe, output) = (output.recipe.to_string(), output.name().to_owned());
             let message = format!("`{output}` needs `{missing}`, which cannot be planned");
             Unplanned {
-                recipe: outputs[index].recipe.to_string(),
+                recipe,
                 output: Some(output),
                 failure: failure::plain("needs_unplanned", message),
             }
@@ -105,8 +132,8 @@ impl Broken {
 }
 
 /// The names that a recipe's outputs have as far as they can be told without rendering it, and the one of its folder, which is
-/// mostly the same.
-fn names(recipe: &Path) -> BTreeSet<String> {
+/// mostly the same. Those that depend on a variant cannot.
+fn names(request: &PlanRequest, recipe: &Path) -> BTreeSet<String> {
     let folder = recipe.parent().and_then(Path::file_name);
     let mut names: BTreeSet<String> = folder
         .map(|name| name.to_string_lossy().to_lowercase())
@@ -120,18 +147,33 @@ fn names(recipe: &Path) -> BTreeSet<String> {
         code: text.as_str().into(),
         path: recipe.to_owned(),
     };
-    match parse_recipe(&source) {
-        Ok(stage0::Recipe::SingleOutput(recipe)) => {
-            names.extend(recipe.package.name.as_concrete().map(ToString::to_string));
-        }
-        Ok(stage0::Recipe::MultiOutput(recipe)) => {
+    let Ok(parsed) = parse_recipe(&source) else {
+        return names;
+    };
+    let (variables, packages) = match &parsed {
+        stage0::Recipe::SingleOutput(recipe) => (&recipe.context, vec![&recipe.package.name]),
+        stage0::Recipe::MultiOutput(recipe) => {
             let packages = recipe.outputs.iter().filter_map(|output| match output {
-                stage0::Output::Package(output) => output.package.name.as_concrete(),
+                stage0::Output::Package(output) => Some(&output.package.name),
                 stage0::Output::Staging(_) => None,
             });
-            names.extend(packages.map(ToString::to_string));
+            (&recipe.context, packages.collect())
         }
-        Err(_) => {}
+    };
+    let mut context = EvaluationContext::new();
+    let cargo = request.cargo.variable(recipe, true);
+    if let Some(Ok(cargo)) = cargo.map(render::variable) {
+        context.insert(render::CARGO.to_owned(), cargo);
     }
+    for (name, value) in variables {
+        // The one that cannot be evaluated may be what is wrong with the recipe.
+        if let Ok(value) = evaluate_value_to_variable(value, &context) {
+            context.insert(name.clone(), value);
+        }
+    }
+    let told = packages
+        .into_iter()
+        .map(|name| evaluate_value_to_string(name, &context));
+    names.extend(told.flatten().map(|name| name.to_lowercase()));
     names
 }

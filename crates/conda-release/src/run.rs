@@ -65,17 +65,11 @@ impl Prepared {
     /// What other machines leave out, which have nothing of what was built here, and why.
     ///
     /// # Errors
-    /// What is selected needs what was built here alone; or something could not be planned: another machine renders whole recipes.
+    /// What is selected needs what was built here alone.
     pub(crate) fn left_out_elsewhere(
         &self,
         workspace: &Workspace,
     ) -> Result<BTreeMap<PackageKey, Skipped>, Error> {
-        if !self.planned.unplanned.is_empty() {
-            return Err(Error::Usage(
-                "a plan for many machines has every recipe: leave out those that cannot be planned"
-                    .to_owned(),
-            ));
-        }
         let there = There {
             stored: None,
             existing: &self.existing.keys().cloned().collect(),

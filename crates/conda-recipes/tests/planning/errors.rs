@@ -292,3 +292,55 @@ fn the_rest_is_planned_without_what_does_not_render_and_what_needs_it() {
     let again = futures::executor::block_on(conda_recipes::plan(&request)).unwrap();
     assert_eq!(again.plan.digest(), planned.plan.digest());
 }
+
+#[test]
+fn what_does_not_render_is_known_by_the_name_that_its_context_gives_it() {
+    let torn = "context: {version: '1', name: 'lib${{ \"torn\" }}', bad: '${{ nothing }}'}\n\
+                package: {name: '${{ name }}-dev', version: '1'}\n";
+    let needs = "package: {name: needs, version: '1'}\nrequirements: {host: [libtorn-dev]}\n";
+    let workspace = Workspace::with(&[("folder", torn), ("good", GOOD), ("needs", needs)]);
+    let mut request = workspace.request().unwrap();
+    request.keep_going = true;
+    let planned = futures::executor::block_on(conda_recipes::plan(&request)).unwrap();
+    let unplanned: Vec<&str> = planned
+        .unplanned
+        .iter()
+        .map(|it| it.failure.code.as_str())
+        .collect();
+    assert_eq!(unplanned, ["invalid_recipe", "needs_unplanned"]);
+    assert_eq!(planned.plan.packages.len(), 1);
+}
+
+#[test]
+fn the_rest_is_planned_without_packages_of_the_same_name_and_what_needs_them() {
+    let twice = "package: {name: twice, version: '1'}\nbuild: {string: same}\n";
+    let other =
+        "package: {name: twice, version: '1'}\nbuild: {string: same}\nabout: {summary: other}\n";
+    let needs = "package: {name: needs, version: '1'}\nrequirements: {host: [twice]}\n";
+    let workspace = Workspace::with(&[
+        ("first", twice),
+        ("good", GOOD),
+        ("needs", needs),
+        ("second", other),
+    ]);
+    let mut request = workspace.request().unwrap();
+    request.keep_going = true;
+    let planned = futures::executor::block_on(conda_recipes::plan(&request)).unwrap();
+    let unplanned: Vec<(&str, &str)> = planned
+        .unplanned
+        .iter()
+        .map(|it| (it.output.as_deref().unwrap(), it.failure.code.as_str()))
+        .collect();
+    assert_eq!(
+        unplanned,
+        [("twice", "duplicate_output"), ("needs", "needs_unplanned")]
+    );
+    assert!(
+        planned.unplanned[0]
+            .failure
+            .message
+            .contains("recipes/second")
+    );
+    assert_eq!(planned.plan.packages.len(), 1);
+    assert_eq!(planned.plan.packages[0].file.name(), "good");
+}

@@ -105,6 +105,7 @@ impl Workspace {
             },
             changed: None,
             keep_going: false,
+            only: None,
         })
     }
 

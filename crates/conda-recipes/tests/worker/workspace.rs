@@ -90,6 +90,7 @@ impl Workspace {
             },
             changed: None,
             keep_going: false,
+            only: None,
         }
     }
 

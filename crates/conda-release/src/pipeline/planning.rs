@@ -218,6 +218,7 @@ impl Planning {
             recipes,
             changed,
             keep_going: flags.keep_going,
+            only: None,
         };
         Ok(Self {
             request,
@@ -301,7 +302,8 @@ impl Planning {
             tool: tool(),
             recipes,
             changed: None,
-            keep_going: false,
+            keep_going: true,
+            only: Some(plan.packages.iter().map(|package| package.key()).collect()),
         };
         Ok(Self {
             request,
