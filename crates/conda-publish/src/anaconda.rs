@@ -1,35 +1,28 @@
 //! Channels on anaconda.org, and on servers that speak its API.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use cep27::Sha256;
 use http::header::{ACCEPT, AUTHORIZATION};
 use http::{HeaderValue, Method};
-use rattler_networking::Authentication;
 use release_manifest::{PackageKey, PublishResult};
 use reqwest::{RequestBuilder, StatusCode};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use url::Url;
 
 use crate::blocking::blocking;
-use crate::credentials::{stored_token, variable};
+use crate::credentials::{conda_key, conda_token};
 use crate::form::{SignedForm, md5};
+use crate::package_server::{PackageServer, Site, api, read_nowhere};
 use crate::remote::join;
-use crate::server::{Answer, Server};
-use crate::settings::Settings;
+use crate::server::Answer;
 use crate::source::Source;
-use crate::there::{There, is_same, refuse_attestations};
-use crate::{
-    Channel, ChannelLocation, Error, Keeps, OpenOptions, Patience, Placed, Present, Reporter,
-    Upload, archive,
-};
+use crate::there::is_same;
+use crate::{ChannelLocation, Error, OpenOptions, Reporter, Upload, archive};
 
 /// Where the token is looked for before rattler's stores.
-const KEY: &str = "ANACONDA_API_KEY";
+pub(crate) const KEY: &str = "ANACONDA_API_KEY";
 
 /// Where another server than the public one is named.
 const SERVER: &str = "ANACONDA_SERVER_URL";
@@ -43,15 +36,9 @@ const API_VERSION: HeaderValue = HeaderValue::from_static("1.12.2");
 ///
 /// A file belongs to its owner; labels only say who sees it. So a name is taken whatever label has it.
 pub(crate) struct AnacondaOrg {
-    name: String,
-    api: Url,
+    site: Site,
     owner: String,
     label: String,
-    server: Server,
-    settings: Settings,
-    patience: Patience,
-    there: There,
-    force: bool,
 }
 
 /// Where the server wants the bytes of a staged file.
@@ -89,15 +76,7 @@ impl AnacondaOrg {
         label: &str,
         options: &OpenOptions,
     ) -> Result<Self, Error> {
-        let mut settings = Settings::read_with(options.auth_file.clone()).await?;
-        let api = match (&options.api_url, variable(SERVER)) {
-            (Some(url), _) => url.clone(),
-            (None, Some(url)) => parsed(url.expose())?,
-            (None, None) => parsed(API)?,
-        };
-        if let Some(key) = variable(KEY) {
-            settings.prefer(&api, &Authentication::CondaToken(key.expose().to_owned()))?;
-        }
+        let api = api(options, SERVER, API)?;
         let read_at = match (&options.read_at, api.host_str(), label) {
             (Some(read_at), ..) => read_at.clone(),
             (None, Some("api.anaconda.org"), "main") => {
@@ -106,40 +85,18 @@ impl AnacondaOrg {
             (None, Some("api.anaconda.org"), label) => {
                 format!("https://conda.anaconda.org/{owner}/label/{label}").parse()?
             }
-            (None, ..) => {
-                return Err(Error::Unsupported {
-                    channel: location.to_string(),
-                    reason: "is on a server of its own: the URL at which clients read it must be given as well",
-                });
-            }
+            (None, ..) => return Err(read_nowhere(location)),
         };
-        let patience = options.patience.clone();
         Ok(Self {
-            name: location.to_string(),
+            site: Site::open(location, &api, conda_key(KEY), read_at, options).await?,
             owner: owner.to_owned(),
             label: label.to_owned(),
-            server: Server::new(&api, patience.clone(), &settings)?,
-            there: There::new(read_at, patience.clone(), settings.clone()),
-            api,
-            settings,
-            patience,
-            force: options.force,
         })
     }
 
     async fn token(&self) -> Result<HeaderValue, Error> {
-        let server = self.server.name();
-        let token = stored_token(
-            &self.settings,
-            &self.api,
-            server,
-            ("conda token", KEY),
-            |it| match it {
-                Authentication::CondaToken(token) => Some(token),
-                _ => None,
-            },
-        );
-        token.await?.header(server, "token")
+        let token = self.site.token(("conda token", KEY), conda_token);
+        token.await?.header(self.site.server.name(), "token")
     }
 
     /// Asks for `what`, whatever the answer.
@@ -151,9 +108,10 @@ impl AnacondaOrg {
         body: Option<&Value>,
     ) -> Result<Answer, Error> {
         let token = self.token().await?;
-        let url = join(&self.api, path.iter().copied());
+        let url = join(&self.site.url, path.iter().copied());
+        let server = &self.site.server;
         let request = async || {
-            let request = self.server.http().request(method.clone(), url.clone());
+            let request = server.http().request(method.clone(), url.clone());
             let request: RequestBuilder = request
                 .header(ACCEPT, "application/json")
                 .header(AUTHORIZATION, token.clone())
@@ -163,7 +121,7 @@ impl AnacondaOrg {
                 None => request,
             })
         };
-        self.server.ask(what, request).await
+        server.ask(what, request).await
     }
 
     async fn found(&self, what: &str, path: &[&str]) -> Result<(), Error> {
@@ -172,11 +130,6 @@ impl AnacondaOrg {
             StatusCode::OK => Ok(()),
             _ => Err(self.refused(what, &answer)),
         }
-    }
-
-    async fn exists(&self) -> Result<(), Error> {
-        let what = format!("the channel {}", self.owner);
-        self.found(&what, &["user", &self.owner]).await
     }
 
     /// Makes what is not there, and changes what is.
@@ -247,7 +200,7 @@ impl AnacondaOrg {
         let path = self.path("stage", package, &name);
         let answer = self.ask(&what, &Method::POST, &path, Some(&body)).await?;
         match answer.status {
-            StatusCode::OK => Ok(Stage::Taken(self.server.json(&what, &answer)?)),
+            StatusCode::OK => Ok(Stage::Taken(self.site.server.json(&what, &answer)?)),
             StatusCode::CONFLICT => Ok(Stage::Exists(answer)),
             _ => Err(self.refused(&what, &answer)),
         }
@@ -261,20 +214,20 @@ impl AnacondaOrg {
         let path = self.path("dist", package, &name);
         let answer = self.ask(&what, &Method::GET, &path, None).await?;
         let found: Distribution = match answer.status {
-            StatusCode::OK => self.server.json(&what, &answer)?,
+            StatusCode::OK => self.site.server.json(&what, &answer)?,
             StatusCode::NOT_FOUND => return Ok(None),
             _ => return Err(self.refused(&what, &answer)),
         };
         let sha256 = match found.sha256 {
             Some(sha256) => Some(sha256.parse().map_err(|_| {
                 let sha256 = cep27::printable(&sha256);
-                (self.server).unexpected(&what, format!("a sha256 that is none: {sha256}"))
+                (self.site.server).unexpected(&what, format!("a sha256 that is none: {sha256}"))
             })?),
-            None => self.there.hashed(package).await?,
+            None => self.site.there.hashed(package).await?,
         };
         let labels = found.labels.unwrap_or_else(|| vec![self.label.clone()]);
         match sha256 == Some(upload.sha256) && !labels.contains(&self.label) {
-            true => Err(self.server.refused(
+            true => Err(self.site.server.refused(
                 &what,
                 &Answer {
                     status: StatusCode::CONFLICT,
@@ -321,37 +274,33 @@ impl AnacondaOrg {
             400 | 422 => "the server finds the package's metadata wrong: see what it says",
             _ => "run the same command again, and see what the server says",
         };
-        self.server.refused(what, answer, help)
+        self.site.server.refused(what, answer, help)
     }
 }
 
 #[async_trait]
-impl Channel for AnacondaOrg {
-    fn attestations(&self) -> Keeps {
-        Keeps::Nothing
+impl PackageServer for AnacondaOrg {
+    fn site(&self) -> &Site {
+        &self.site
     }
 
-    fn url(&self, package: &PackageKey) -> String {
-        self.there.url(package)
+    async fn exists(&self) -> Result<(), Error> {
+        let what = format!("the channel {}", self.owner);
+        self.found(&what, &["user", &self.owner]).await
     }
 
-    async fn preflight(&self) -> Result<(), Error> {
+    async fn may_publish(&self) -> Result<(), Error> {
         self.found("the token", &["user"]).await?;
-        self.there.preflight(self.exists()).await
-    }
-
-    async fn lookup(
-        &self,
-        packages: &BTreeSet<PackageKey>,
-    ) -> Result<BTreeMap<PackageKey, Present>, Error> {
-        self.there.lookup(packages, self.exists()).await
+        self.exists().await
     }
 
     /// Announces the package, its release and the file, uploads the bytes to the storage that the server names, and
     /// commits: only then is the file there.
-    async fn put(&self, upload: &Upload, reporter: &dyn Reporter) -> Result<Placed, Error> {
-        refuse_attestations(upload, &self.name)?;
-        archive::check_upload(upload).await?;
+    async fn upload(
+        &self,
+        upload: &Upload,
+        reporter: &dyn Reporter,
+    ) -> Result<PublishResult, Error> {
         let package = &upload.package;
         let what = package.to_string();
         let source = Source::open(upload).await?;
@@ -361,10 +310,10 @@ impl Channel for AnacondaOrg {
         let mut stage = self.stage(upload, &described).await?;
         if let Stage::Exists(answer) = &stage {
             let there = self.distribution(upload).await?;
-            if there == Some(upload.sha256) || (!self.force && is_same(upload, there)?) {
-                return Ok(self.there.placed(package, PublishResult::Identical));
+            if self.site.has(upload, there)? {
+                return Ok(PublishResult::Identical);
             }
-            if !self.force {
+            if !self.site.force {
                 return Err(self.refused(&what, answer));
             }
             self.remove(package).await?;
@@ -375,33 +324,20 @@ impl Channel for AnacondaOrg {
             Stage::Taken(staged) => staged,
             Stage::Exists(answer) => return Err(self.refused(&what, &answer)),
         };
-        SignedForm::new(
-            &self.server,
-            &self.api,
-            &what,
-            &staged.post_url,
-            &staged.form_data,
-            &self.patience,
-            &self.settings,
-        )?
-        .with("Content-Length", &size)
-        .with("Content-MD5", &md5)
-        .send(upload, &source, reporter)
-        .await?;
+        SignedForm::new(&self.site, &what, &staged.post_url, &staged.form_data)?
+            .with("Content-Length", &size)
+            .with("Content-MD5", &md5)
+            .send(upload, &source, reporter)
+            .await?;
         let name = normalized(package);
         let path = self.path("commit", package, &name);
         let body = json!({ "dist_id": staged.dist_id });
         let answer = self.ask(&what, &Method::POST, &path, Some(&body)).await?;
         // A refusal may be the answer to the repetition of what was done, and its answer lost.
         if answer.status.is_success() || is_same(upload, self.distribution(upload).await?)? {
-            return Ok(self.there.placed(package, PublishResult::Uploaded));
+            return Ok(PublishResult::Uploaded);
         }
         Err(self.refused(&what, &answer))
-    }
-
-    /// The server indexes by itself.
-    async fn finish(&self) -> Result<(), Error> {
-        Ok(())
     }
 }
 
@@ -424,10 +360,4 @@ async fn describe(upload: &Upload) -> Result<Described, Error> {
         Ok(Described { index, about })
     })
     .await
-}
-
-fn parsed(url: &str) -> Result<Url, Error> {
-    Url::parse(url).map_err(|error| Error::ChannelUrl {
-        reason: format!("{SERVER} is no URL: {error}"),
-    })
 }

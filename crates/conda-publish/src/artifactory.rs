@@ -1,6 +1,5 @@
 //! Conda repositories on an Artifactory server.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
@@ -16,17 +15,15 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::credentials::{Secret, stored, variable};
+use crate::package_server::{PackageServer, Site};
 use crate::remote::join;
-use crate::server::{Answer, Server};
-use crate::settings::Settings;
+use crate::server::Answer;
 use crate::source::Source;
-use crate::there::{There, is_same, refuse_attestations};
-use crate::{
-    Channel, ChannelLocation, Error, Keeps, OpenOptions, Placed, Present, Reporter, Upload, archive,
-};
+use crate::there::is_same;
+use crate::{ChannelLocation, Error, OpenOptions, Reporter, Upload};
 
 /// Where credentials are looked for before rattler's stores: the token first, else both of the others.
-const TOKEN: &str = "ARTIFACTORY_TOKEN";
+pub(crate) const TOKEN: &str = "ARTIFACTORY_TOKEN";
 const USERNAME: &str = "ARTIFACTORY_USERNAME";
 const PASSWORD: &str = "ARTIFACTORY_PASSWORD";
 
@@ -38,13 +35,8 @@ const CHECKSUM: &str = "X-Checksum-Sha256";
 /// Sidecars could be stored there, but its repodata never advertises one, and CEP-50 lets clients look nowhere else:
 /// so it keeps no attestations. It would replace a file without asking; what is there is looked at before each upload.
 pub(crate) struct Artifactory {
-    name: String,
-    url: Url,
+    site: Site,
     repository: String,
-    server: Server,
-    settings: Settings,
-    there: There,
-    force: bool,
 }
 
 /// What the server says of a file that it stored.
@@ -65,32 +57,23 @@ impl Artifactory {
         repository: &str,
         options: &OpenOptions,
     ) -> Result<Self, Error> {
-        let mut settings = Settings::read_with(options.auth_file.clone()).await?;
-        if let Some(authentication) = from_environment() {
-            settings.prefer(url, &authentication)?;
-        }
         let read_at = match &options.read_at {
             Some(read_at) => read_at.clone(),
             None => join(url, [repository]).as_str().parse()?,
         };
         Ok(Self {
-            name: location.to_string(),
-            url: url.clone(),
+            site: Site::open(location, url, from_environment(), read_at, options).await?,
             repository: repository.to_owned(),
-            server: Server::new(url, options.patience.clone(), &settings)?,
-            there: There::new(read_at, options.patience.clone(), settings.clone()),
-            settings,
-            force: options.force,
         })
     }
 
     async fn authorization(&self) -> Result<HeaderValue, Error> {
-        let server = self.server.name();
+        let server = self.site.server.name();
         let missing = |reason: String| Error::NoCredentials {
             server: server.to_owned(),
             reason,
         };
-        match stored(&self.settings, &self.url).await? {
+        match stored(&self.site.settings, &self.site.url).await? {
             Some(Authentication::BearerToken(token)) => Secret::new(token).header(server, "Bearer"),
             Some(Authentication::BasicHTTP { username, password }) => {
                 let pair = STANDARD.encode(format!("{username}:{password}"));
@@ -106,22 +89,6 @@ impl Artifactory {
         }
     }
 
-    /// That there is such a repository, and that the credentials may look at it.
-    async fn exists(&self) -> Result<(), Error> {
-        let what = format!("the repository {}", self.repository);
-        let authorization = self.authorization().await?;
-        let url = join(&self.url, ["api", "storage", &self.repository]);
-        let request = async || {
-            let request = self.server.http().get(url.clone());
-            Ok(request.header(AUTHORIZATION, &authorization))
-        };
-        let answer = self.server.ask(&what, request).await?;
-        match answer.status {
-            StatusCode::OK => Ok(()),
-            _ => Err(self.refused(&what, &answer)),
-        }
-    }
-
     /// The hash of what is stored under a URL; `None` where nothing is.
     async fn stored(
         &self,
@@ -130,11 +97,12 @@ impl Artifactory {
         authorization: &HeaderValue,
     ) -> Result<Option<Sha256>, Error> {
         let what = package.to_string();
+        let server = &self.site.server;
         let request = async || {
-            let request = self.server.http().head(url.clone());
+            let request = server.http().head(url.clone());
             Ok(request.header(AUTHORIZATION, authorization))
         };
-        let answer = self.server.ask(&what, request).await?;
+        let answer = server.ask(&what, request).await?;
         match answer.status {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(None),
@@ -145,7 +113,7 @@ impl Artifactory {
         match told {
             Some(sha256) => Ok(Some(sha256)),
             // A file that is older than the server's SHA-256 checksums.
-            None => self.there.hashed(package).await,
+            None => self.site.there.hashed(package).await,
         }
     }
 
@@ -167,7 +135,7 @@ impl Artifactory {
             400 | 422 => "check that the repository is a local one of the type conda",
             _ => "see what the server says, and its log",
         };
-        self.server.refused(what, answer, help)
+        self.site.server.refused(what, answer, help)
     }
 }
 
@@ -182,30 +150,35 @@ fn from_environment() -> Option<Authentication> {
 }
 
 #[async_trait]
-impl Channel for Artifactory {
-    fn attestations(&self) -> Keeps {
-        Keeps::Nothing
+impl PackageServer for Artifactory {
+    fn site(&self) -> &Site {
+        &self.site
     }
 
-    fn url(&self, package: &PackageKey) -> String {
-        self.there.url(package)
-    }
-
-    async fn preflight(&self) -> Result<(), Error> {
-        self.there.preflight(self.exists()).await
-    }
-
-    async fn lookup(
-        &self,
-        packages: &BTreeSet<PackageKey>,
-    ) -> Result<BTreeMap<PackageKey, Present>, Error> {
-        self.there.lookup(packages, self.exists()).await
+    /// That there is such a repository, and that the credentials may look at it.
+    async fn exists(&self) -> Result<(), Error> {
+        let server = &self.site.server;
+        let what = format!("the repository {}", self.repository);
+        let authorization = self.authorization().await?;
+        let url = join(&self.site.url, ["api", "storage", &self.repository]);
+        let request = async || {
+            let request = server.http().get(url.clone());
+            Ok(request.header(AUTHORIZATION, &authorization))
+        };
+        let answer = server.ask(&what, request).await?;
+        match answer.status {
+            StatusCode::OK => Ok(()),
+            _ => Err(self.refused(&what, &answer)),
+        }
     }
 
     /// `PUT /{repository}/{subdir}/{file}`: the bytes are the body, and the server compares their hash.
-    async fn put(&self, upload: &Upload, reporter: &dyn Reporter) -> Result<Placed, Error> {
-        refuse_attestations(upload, &self.name)?;
-        archive::check_upload(upload).await?;
+    async fn upload(
+        &self,
+        upload: &Upload,
+        reporter: &dyn Reporter,
+    ) -> Result<PublishResult, Error> {
+        let Site { server, force, .. } = &self.site;
         let package = &upload.package;
         let authorization = self.authorization().await?;
         let path = [
@@ -213,46 +186,41 @@ impl Channel for Artifactory {
             package.subdir.as_str(),
             package.file.as_str(),
         ];
-        let url = join(&self.url, path);
+        let url = join(&self.site.url, path);
         let there = self.stored(package, &url, &authorization).await?;
-        if there == Some(upload.sha256) || (!self.force && is_same(upload, there)?) {
-            return Ok(self.there.placed(package, PublishResult::Identical));
+        if self.site.has(upload, there)? {
+            return Ok(PublishResult::Identical);
         }
         let source = Source::open(upload).await?;
         let again = AtomicBool::new(false);
         let request = async |watch| {
-            if again.swap(true, Ordering::Relaxed) && !self.force {
+            if again.swap(true, Ordering::Relaxed) && !force {
                 // Time has passed, in which another publisher may have taken the name.
                 is_same(upload, self.stored(package, &url, &authorization).await?)?;
             }
             let bytes = source.bytes(watch).await?;
-            let request = self.server.http().put(url.clone());
+            let request = server.http().put(url.clone());
             Ok(request
                 .header(AUTHORIZATION, &authorization)
                 .header(CHECKSUM, upload.sha256.to_string())
                 .header(CONTENT_LENGTH, source.size())
                 .body(Body::wrap_stream(bytes)))
         };
-        let answer = self.server.send(upload, &source, reporter, request).await?;
+        let answer = server.send(upload, &source, reporter, request).await?;
         let what = package.to_string();
         if !matches!(answer.status, StatusCode::OK | StatusCode::CREATED) {
             return Err(self.refused(&what, &answer));
         }
-        let stored: Stored = self.server.json(&what, &answer)?;
+        let stored: Stored = server.json(&what, &answer)?;
         match stored.checksums.and_then(|checksums| checksums.sha256) {
             Some(sha256) if sha256 != upload.sha256.to_string() => {
                 let found = cep27::printable(&sha256);
-                Err(self.server.unexpected(
+                Err(server.unexpected(
                     &what,
                     format!("it stored sha256 {found}, expected {}", upload.sha256),
                 ))
             }
-            _ => Ok(self.there.placed(package, PublishResult::Uploaded)),
+            _ => Ok(PublishResult::Uploaded),
         }
-    }
-
-    /// The server indexes by itself.
-    async fn finish(&self) -> Result<(), Error> {
-        Ok(())
     }
 }

@@ -78,6 +78,19 @@ pub(crate) fn variable(name: &str) -> Option<Secret> {
     (!value.is_empty()).then(|| Secret(value.to_owned()))
 }
 
+/// The key in an environment variable, as what servers of conda packages take.
+pub(crate) fn conda_key(name: &str) -> Option<Authentication> {
+    variable(name).map(|key| Authentication::CondaToken(key.0))
+}
+
+/// The token for a server of conda packages, if it is one.
+pub(crate) fn conda_token(authentication: Authentication) -> Option<String> {
+    match authentication {
+        Authentication::CondaToken(token) => Some(token),
+        _ => None,
+    }
+}
+
 /// What rattler's stores have for exactly this server; a refreshed token where it has ended.
 pub(crate) async fn stored(
     settings: &Settings,

@@ -7,11 +7,11 @@ use reqwest::{Body, StatusCode};
 use serde_json::{Map, Value};
 use url::Url;
 
+use crate::package_server::Site;
 use crate::remote::{check_step, is_loopback};
 use crate::server::Server;
-use crate::settings::Settings;
 use crate::source::{Source, Watch};
-use crate::{Error, Patience, Reporter, Upload};
+use crate::{Error, Reporter, Upload};
 
 /// A file's place in a storage, and the fields that let one upload it there.
 ///
@@ -24,19 +24,23 @@ pub(crate) struct SignedForm<'a> {
 }
 
 impl<'a> SignedForm<'a> {
-    /// Takes what `server`, at `api`, answered for `what`.
+    /// Takes what a server answered for `what`.
     ///
     /// # Errors
     /// The form leads to where no package may go, or is none.
     pub(crate) fn new(
-        server: &Server,
-        api: &Url,
+        site: &Site,
         what: &str,
         url: &str,
         fields: &'a Map<String, Value>,
-        patience: &Patience,
-        settings: &Settings,
     ) -> Result<Self, Error> {
+        let Site {
+            server,
+            url: api,
+            settings,
+            patience,
+            ..
+        } = site;
         let url = Url::parse(url)
             .map_err(|error| server.unexpected(what, format!("the storage is no URL: {error}")))?;
         check_step(&url, is_loopback(api))

@@ -31,6 +31,7 @@ mod form;
 mod github;
 mod location;
 mod open;
+mod package_server;
 mod prefix;
 mod quetz;
 mod reader;

@@ -10,6 +10,7 @@ use url::Url;
 use crate::anaconda::AnacondaOrg;
 use crate::artifactory::Artifactory;
 use crate::cloudsmith::Cloudsmith;
+use crate::package_server::PackagesOnly;
 use crate::prefix::PrefixChannel;
 use crate::quetz::Quetz;
 use crate::{
@@ -69,18 +70,18 @@ pub async fn open(
         ChannelLocation::Prefix { server, channel } => Ok(Box::new(
             PrefixChannel::open(server, channel, options).await?,
         )),
-        ChannelLocation::Quetz { server, channel } => Ok(Box::new(
+        ChannelLocation::Quetz { server, channel } => Ok(Box::new(PackagesOnly(
             Quetz::open(location, server, channel, options).await?,
-        )),
-        ChannelLocation::Artifactory { server, channel } => Ok(Box::new(
+        ))),
+        ChannelLocation::Artifactory { server, channel } => Ok(Box::new(PackagesOnly(
             Artifactory::open(location, server, channel, options).await?,
-        )),
-        ChannelLocation::AnacondaOrg { owner, label } => Ok(Box::new(
+        ))),
+        ChannelLocation::AnacondaOrg { owner, label } => Ok(Box::new(PackagesOnly(
             AnacondaOrg::open(location, owner, label, options).await?,
-        )),
-        ChannelLocation::Cloudsmith { owner, repository } => Ok(Box::new(
+        ))),
+        ChannelLocation::Cloudsmith { owner, repository } => Ok(Box::new(PackagesOnly(
             Cloudsmith::open(location, owner, repository, options).await?,
-        )),
+        ))),
         ChannelLocation::S3 { bucket, path } => {
             let patience = options.patience.clone();
             Ok(Box::new(S3Channel::open(bucket, path, patience).await?))

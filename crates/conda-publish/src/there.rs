@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cep27::{Sha256, Subdir};
-use release_manifest::{PackageKey, PublishResult};
+use release_manifest::PackageKey;
 
 use crate::settings::Settings;
-use crate::{ChannelUrl, Error, Patience, Placed, Present, RemoteChannel, Upload};
+use crate::{ChannelUrl, Error, Patience, Present, RemoteChannel, Upload};
 
 /// Reads a channel where its clients do, as it is at the moment of asking.
 pub(crate) struct There {
@@ -77,15 +77,6 @@ impl There {
             .into()
     }
 
-    /// Where a package is.
-    pub(crate) fn placed(&self, package: &PackageKey, result: PublishResult) -> Placed {
-        Placed {
-            url: self.url(package),
-            sidecar_sha256: None,
-            result,
-        }
-    }
-
     async fn read(&self, subdirs: BTreeSet<Subdir>) -> Result<RemoteChannel, Error> {
         let (patience, settings) = (self.patience.clone(), self.settings.clone());
         RemoteChannel::found(self.url.clone(), &subdirs, patience, settings).await
@@ -105,19 +96,6 @@ pub(crate) fn is_same(upload: &Upload, there: Option<Sha256>) -> Result<bool, Er
             package: Box::new(upload.package.clone()),
             there,
             here: upload.sha256,
-        }),
-    }
-}
-
-/// Refuses attestations for a channel that has no place for them, rather than to drop them.
-pub(crate) fn refuse_attestations(upload: &Upload, channel: &str) -> Result<(), Error> {
-    match upload.bundles.len() {
-        0 => Ok(()),
-        found => Err(Error::TooManyAttestations {
-            package: Box::new(upload.package.clone()),
-            channel: channel.to_owned(),
-            found,
-            most: 0,
         }),
     }
 }
