@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use aws_sdk_s3::operation::get_object::builders::GetObjectFluentBuilder;
+use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
 use cep27::Sha256;
@@ -156,10 +158,7 @@ impl Bucket {
             }
         };
         let written = self
-            .again(key, bytes.len() as u64, telling, || {
-                let request = request();
-                async move { Ok(request.send().await?) }
-            })
+            .again_telling(key, bytes.len() as u64, telling, || request().send())
             .await?;
         match written {
             Ok(written) => written
@@ -172,151 +171,109 @@ impl Bucket {
 
     /// Reads an object of at most so many bytes; `None` where there is none.
     pub(super) async fn get(&self, key: &str, limit: u64) -> Result<Option<Object>, Error> {
-        let request = self.connection.objects.get_object();
-        let request = request.bucket(&self.name).key(self.key(key));
-        let idle = self.patience.idle;
-        let read = self
-            .again(
-                key,
-                limit,
-                |_, _| {},
-                || {
-                    let request = request.clone();
-                    async move {
-                        let mut answer = request.send().await?;
-                        let mut bytes = Vec::new();
-                        while let Some(chunk) = next(&mut answer.body, idle).await? {
-                            bytes.extend_from_slice(&chunk);
-                            if bytes.len() as u64 > limit {
-                                return Ok(None);
-                            }
-                        }
-                        Ok(Some((Bytes::from(bytes), answer.e_tag)))
-                    }
-                },
-            )
-            .await?;
-        match read {
-            Ok(Some((bytes, Some(etag)))) => Ok(Some(Object { bytes, etag })),
-            Ok(Some((_, None))) => Err(self.unexpected(key, "an object has no ETag")),
-            Ok(None) => Err(Error::TooLarge {
+        let read = self.read(key, self.object(key), limit).await?;
+        match self.found(key, read)? {
+            None => Ok(None),
+            Some(Some((bytes, Some(etag)))) => Ok(Some(Object { bytes, etag })),
+            Some(Some((_, None))) => Err(self.unexpected(key, "an object has no ETag")),
+            Some(None) => Err(Error::TooLarge {
                 url: self.url(key),
                 limit,
             }),
-            Err(failure) if failure.is_absence() => Ok(None),
-            Err(failure) => Err(self.refused(key, &failure)),
         }
     }
 
     /// Reads some bytes of an object, from this one on; fewer at its end.
     pub(super) async fn range(&self, key: &str, from: u64, length: u64) -> Result<Bytes, Error> {
-        let request = self.connection.objects.get_object();
-        let request = request
-            .bucket(&self.name)
-            .key(self.key(key))
-            .range(format!("bytes={from}-{}", from + length - 1));
-        let idle = self.patience.idle;
-        let read = self
-            .again(
-                key,
-                length,
-                |_, _| {},
-                || {
-                    let request = request.clone();
-                    async move {
-                        let mut answer = request.send().await?;
-                        let mut bytes = Vec::new();
-                        while let Some(chunk) = next(&mut answer.body, idle).await? {
-                            bytes.extend_from_slice(&chunk);
-                            if bytes.len() as u64 > length {
-                                return Ok(None);
-                            }
-                        }
-                        Ok(Some(Bytes::from(bytes)))
-                    }
-                },
-            )
-            .await?;
-        match read {
-            Ok(Some(bytes)) => Ok(bytes),
+        let range = format!("bytes={from}-{}", from + length - 1);
+        let read = self.read(key, self.object(key).range(range), length);
+        match read.await? {
+            Ok(Some((bytes, _))) => Ok(bytes),
             Ok(None) => Err(self.unexpected(key, "more bytes than were asked for")),
             Err(failure) => Err(self.refused(key, &failure)),
         }
     }
 
+    /// To read an object with.
+    fn object(&self, key: &str) -> GetObjectFluentBuilder {
+        let request = self.connection.objects.get_object();
+        request.bucket(&self.name).key(self.key(key))
+    }
+
+    /// What a request for an object is answered with, and its tag; `None` where it is more than so many bytes.
+    async fn read(
+        &self,
+        key: &str,
+        request: GetObjectFluentBuilder,
+        limit: u64,
+    ) -> Result<Result<Option<(Bytes, Option<String>)>, Failure>, Error> {
+        let idle = self.patience.idle;
+        self.again(key, limit, || {
+            let request = request.clone();
+            async move {
+                let mut answer = request.send().await?;
+                let mut bytes = Vec::new();
+                while let Some(chunk) = next(&mut answer.body, idle).await? {
+                    bytes.extend_from_slice(&chunk);
+                    if bytes.len() as u64 > limit {
+                        return Ok(None);
+                    }
+                }
+                Ok::<_, Miss>(Some((Bytes::from(bytes), answer.e_tag)))
+            }
+        })
+        .await
+    }
+
     /// Hashes an object of this size, all of it, without keeping it; `None` where there is none.
     pub(super) async fn hash(&self, key: &str, size: u64) -> Result<Option<Hashes>, Error> {
-        let request = self.connection.objects.get_object();
-        let request = request.bucket(&self.name).key(self.key(key));
+        let request = self.object(key);
         let idle = self.patience.idle;
         let read = self
-            .again(
-                key,
-                size,
-                |_, _| {},
-                || {
-                    let request = request.clone();
-                    async move {
-                        let mut answer = request.send().await?;
-                        let (mut sha256, mut md5) = (sha2::Sha256::default(), Md5::default());
-                        let mut size = 0;
-                        while let Some(chunk) = next(&mut answer.body, idle).await? {
-                            sha2::Digest::update(&mut sha256, &chunk);
-                            md5.update(&chunk);
-                            size += chunk.len() as u64;
-                        }
-                        Ok(Hashes {
-                            sha256: Sha256::from_bytes(sha2::Digest::finalize(sha256).into()),
-                            md5: md5.finalize(),
-                            size,
-                        })
+            .again(key, size, || {
+                let request = request.clone();
+                async move {
+                    let mut answer = request.send().await?;
+                    let (mut sha256, mut md5) = (sha2::Sha256::default(), Md5::default());
+                    let mut size = 0;
+                    while let Some(chunk) = next(&mut answer.body, idle).await? {
+                        sha2::Digest::update(&mut sha256, &chunk);
+                        md5.update(&chunk);
+                        size += chunk.len() as u64;
                     }
-                },
-            )
+                    Ok::<_, Miss>(Hashes {
+                        sha256: Sha256::from_bytes(sha2::Digest::finalize(sha256).into()),
+                        md5: md5.finalize(),
+                        size,
+                    })
+                }
+            })
             .await?;
-        match read {
-            Ok(hashes) => Ok(Some(hashes)),
-            Err(failure) if failure.is_absence() => Ok(None),
-            Err(failure) => Err(self.refused(key, &failure)),
-        }
+        self.found(key, read)
     }
 
     /// What is known of an object; `None` where there is none.
     pub(super) async fn head(&self, key: &str) -> Result<Option<Head>, Error> {
         let request = self.connection.client.head_object();
         let request = request.bucket(&self.name).key(self.key(key));
-        let answer = self
-            .again(
-                key,
-                0,
-                |_, _| {},
-                || {
-                    let request = request.clone();
-                    async move { Ok(request.send().await?) }
-                },
-            )
-            .await?;
-        match answer {
-            Ok(head) => Ok(Some(Head {
-                size: head
-                    .content_length
-                    .and_then(|size| u64::try_from(size).ok())
-                    .ok_or_else(|| self.unexpected(key, "an object has no size"))?,
-                sha256: head
-                    .metadata
-                    .and_then(|metadata| metadata.get(HASH)?.parse().ok()),
-            })),
-            Err(failure) if failure.is_absence() => Ok(None),
-            Err(failure) => Err(self.refused(key, &failure)),
-        }
+        let answer = self.again(key, 0, || request.clone().send()).await?;
+        let Some(head) = self.found(key, answer)? else {
+            return Ok(None);
+        };
+        let size = head.content_length;
+        let size = size.and_then(|size| u64::try_from(size).ok());
+        Ok(Some(Head {
+            size: size.ok_or_else(|| self.unexpected(key, "an object has no size"))?,
+            sha256: head
+                .metadata
+                .and_then(|metadata| metadata.get(HASH)?.parse().ok()),
+        }))
     }
 
     /// Every object whose name begins so.
     pub(super) async fn list(&self, under: &str) -> Result<Vec<Entry>, Error> {
         let mut entries = Vec::new();
-        let mut token = None;
-        loop {
-            let page = self.page(under, None, token).await?;
+        self.pages(under, None, |page| {
             for object in page.contents.unwrap_or_default() {
                 let key = object.key.as_deref().unwrap_or_default();
                 // The server's own matter, but what it gives becomes a name to write under.
@@ -332,19 +289,16 @@ impl Bucket {
                     etag: object.e_tag.unwrap_or_default(),
                 });
             }
-            token = page.next_continuation_token;
-            if page.is_truncated != Some(true) || token.is_none() {
-                return Ok(entries);
-            }
-        }
+            Ok(())
+        })
+        .await?;
+        Ok(entries)
     }
 
     /// The names of folders and objects directly in the channel, folders with a slash at their end.
     pub(super) async fn names(&self) -> Result<Vec<String>, Error> {
         let mut names = Vec::new();
-        let mut token = None;
-        loop {
-            let page = self.page("", Some("/"), token).await?;
+        self.pages("", Some("/"), |page| {
             let folders = page.common_prefixes.unwrap_or_default().into_iter();
             let objects = page.contents.unwrap_or_default().into_iter();
             names.extend(
@@ -353,13 +307,12 @@ impl Bucket {
                     .chain(objects.filter_map(|object| object.key))
                     .filter_map(|key| key.strip_prefix(&self.prefix).map(str::to_owned)),
             );
-            token = page.next_continuation_token;
-            if page.is_truncated != Some(true) || token.is_none() {
-                // Some tools write an empty object for a folder.
-                names.retain(|name| !name.is_empty());
-                return Ok(names);
-            }
-        }
+            Ok(())
+        })
+        .await?;
+        // Some tools write an empty object for a folder.
+        names.retain(|name| !name.is_empty());
+        Ok(names)
     }
 
     /// Whether there is an object whose name begins so.
@@ -375,12 +328,31 @@ impl Bucket {
             .map(drop)
     }
 
+    /// Asks for all whose name begins so, page by page.
+    async fn pages(
+        &self,
+        under: &str,
+        delimiter: Option<&str>,
+        mut take: impl FnMut(ListObjectsV2Output) -> Result<(), Error> + Send,
+    ) -> Result<(), Error> {
+        let mut token = None;
+        loop {
+            let mut page = self.page(under, delimiter, token).await?;
+            token = page.next_continuation_token.take();
+            let is_last = page.is_truncated != Some(true) || token.is_none();
+            take(page)?;
+            if is_last {
+                return Ok(());
+            }
+        }
+    }
+
     async fn page(
         &self,
         under: &str,
         delimiter: Option<&str>,
         token: Option<String>,
-    ) -> Result<aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output, Error> {
+    ) -> Result<ListObjectsV2Output, Error> {
         let what = "a list of what is in the channel";
         let request = self
             .connection
@@ -390,17 +362,7 @@ impl Bucket {
             .prefix(self.key(under))
             .set_delimiter(delimiter.map(str::to_owned))
             .set_continuation_token(token);
-        let answer = self
-            .again(
-                what,
-                0,
-                |_, _| {},
-                || {
-                    let request = request.clone();
-                    async move { Ok(request.send().await?) }
-                },
-            )
-            .await?;
+        let answer = self.again(what, 0, || request.clone().send()).await?;
         answer.map_err(|failure| self.refused(what, &failure))
     }
 
@@ -408,26 +370,22 @@ impl Bucket {
     pub(super) async fn delete(&self, key: &str) -> Result<(), Error> {
         let request = self.connection.client.delete_object();
         let request = request.bucket(&self.name).key(self.key(key));
-        let answer = self
-            .again(
-                key,
-                0,
-                |_, _| {},
-                || {
-                    let request = request.clone();
-                    async move { Ok(request.send().await?) }
-                },
-            )
-            .await?;
-        match answer {
-            Ok(_) => Ok(()),
-            Err(failure) if failure.is_absence() => Ok(()),
-            Err(failure) => Err(self.refused(key, &failure)),
-        }
+        let answer = self.again(key, 0, || request.clone().send()).await?;
+        self.found(key, answer).map(drop)
     }
 
     /// Makes a request that sends or fetches at most so many bytes, again if it fails in passing.
-    pub(super) async fn again<T, F: Future<Output = Result<T, Miss>> + Send>(
+    pub(super) async fn again<T, E: Into<Miss>, F: Future<Output = Result<T, E>> + Send>(
+        &self,
+        what: &str,
+        bytes: u64,
+        attempt: impl FnMut() -> F + Send,
+    ) -> Result<Result<T, Failure>, Error> {
+        self.again_telling(what, bytes, |_, _| {}, attempt).await
+    }
+
+    /// [`again`](Self::again), telling why and after which delay it is tried again.
+    async fn again_telling<T, E: Into<Miss>, F: Future<Output = Result<T, E>> + Send>(
         &self,
         what: &str,
         bytes: u64,
@@ -439,26 +397,23 @@ impl Bucket {
         let server = &self.connection.server;
         let mut retries = Retries::new(&self.patience);
         loop {
-            let result = tokio::time::timeout(limit, attempt()).await;
-            let result = result.unwrap_or_else(|_| {
-                Err(Miss::passing(format!(
-                    "it is not done after {} s",
-                    limit.as_secs()
-                )))
-            });
-            let (reason, retry_after) = match result {
-                Ok(value) => return Ok(Ok(value)),
-                Err(Miss::Final(failure)) => return Ok(Err(failure)),
-                Err(Miss::Unsent(reason)) => {
+            let miss = match tokio::time::timeout(limit, attempt()).await {
+                Ok(Ok(value)) => return Ok(Ok(value)),
+                Ok(Err(error)) => error.into(),
+                Err(_) => Miss::passing(format!("it is not done after {} s", limit.as_secs())),
+            };
+            let (reason, retry_after) = match miss {
+                Miss::Final(failure) => return Ok(Err(failure)),
+                Miss::Unsent(reason) => {
                     return Err(Error::NoCredentials {
                         server: server.clone(),
                         reason,
                     });
                 }
-                Err(Miss::Passing {
+                Miss::Passing {
                     reason,
                     retry_after,
-                }) => (reason, retry_after),
+                } => (reason, retry_after),
             };
             let Some(delay) = retries.delay(retry_after) else {
                 return Err(Error::NotSent {

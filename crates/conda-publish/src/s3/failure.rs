@@ -173,6 +173,19 @@ impl Failure {
 }
 
 impl Bucket {
+    /// What was answered; `None` where there is no such object or upload.
+    pub(super) fn found<T>(
+        &self,
+        what: &str,
+        answer: Result<T, Failure>,
+    ) -> Result<Option<T>, Error> {
+        match answer {
+            Ok(found) => Ok(Some(found)),
+            Err(failure) if failure.is_absence() => Ok(None),
+            Err(failure) => Err(self.refused(what, &failure)),
+        }
+    }
+
     /// The error for an answer that refuses.
     pub(super) fn refused(&self, what: &str, failure: &Failure) -> Error {
         let server = self.connection.server.clone();

@@ -1,5 +1,6 @@
 //! An object that is sent in parts: it isn't there before it is completed.
 
+use aws_sdk_s3::operation::upload_part::UploadPartOutput;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
@@ -41,17 +42,7 @@ impl Multipart {
             .key(bucket.key(key))
             .content_type(content_type)
             .metadata(name, value);
-        let begun = bucket
-            .again(
-                key,
-                0,
-                |_, _| {},
-                || {
-                    let request = request.clone();
-                    async move { Ok(request.send().await?) }
-                },
-            )
-            .await?;
+        let begun = bucket.again(key, 0, || request.clone().send()).await?;
         let begun = begun.map_err(|failure| bucket.refused(key, &failure))?;
         let id = begun.upload_id;
         let id = id.ok_or_else(|| bucket.unexpected(key, "an upload has no id"))?;
@@ -80,27 +71,13 @@ impl Multipart {
                 .body(ByteStream::from(body.clone()))
         };
         async move {
-            let sent = bucket
-                .again(
-                    key,
-                    bytes.len() as u64,
-                    |_, _| {},
-                    || {
-                        let request = request();
-                        async move { Ok(request.send().await?) }
-                    },
-                )
-                .await?;
-            match sent {
-                Ok(sent) => Ok(Some(
-                    CompletedPart::builder()
-                        .part_number(number)
-                        .set_e_tag(sent.e_tag)
-                        .build(),
-                )),
-                Err(failure) if failure.is_absence() => Ok(None),
-                Err(failure) => Err(bucket.refused(key, &failure)),
-            }
+            let size = bytes.len() as u64;
+            let sent = bucket.again(key, size, || request().send()).await?;
+            let part = |sent: UploadPartOutput| {
+                let part = CompletedPart::builder().part_number(number);
+                part.set_e_tag(sent.e_tag).build()
+            };
+            Ok(bucket.found(key, sent)?.map(part))
         }
     }
 
@@ -136,17 +113,7 @@ impl Multipart {
             .set_upload_id(id.clone())
             .multipart_upload(parts)
             .if_none_match("*");
-        let completed = bucket
-            .again(
-                key,
-                0,
-                |_, _| {},
-                || {
-                    let request = request.clone();
-                    async move { Ok(request.send().await?) }
-                },
-            )
-            .await?;
+        let completed = bucket.again(key, 0, || request.clone().send()).await?;
         Ok(completed.map(drop))
     }
 
@@ -169,17 +136,7 @@ impl Multipart {
             .list_multipart_uploads()
             .bucket(&bucket.name)
             .prefix(&name);
-        let listed = bucket
-            .again(
-                key,
-                0,
-                |_, _| {},
-                || {
-                    let request = request.clone();
-                    async move { Ok(request.send().await?) }
-                },
-            )
-            .await?;
+        let listed = bucket.again(key, 0, || request.clone().send()).await?;
         let listed = listed.map_err(|failure| bucket.refused(key, &failure))?;
         for upload in listed.uploads.unwrap_or_default() {
             if let (Some(id), true) = (&upload.upload_id, upload.key.as_ref() == Some(&name)) {
@@ -209,20 +166,6 @@ async fn abort(bucket: &Bucket, key: &str, id: &str) -> Result<(), Error> {
         .bucket(&bucket.name)
         .key(bucket.key(key))
         .upload_id(id);
-    let aborted = bucket
-        .again(
-            key,
-            0,
-            |_, _| {},
-            || {
-                let request = request.clone();
-                async move { Ok(request.send().await?) }
-            },
-        )
-        .await?;
-    match aborted {
-        Ok(_) => Ok(()),
-        Err(failure) if failure.is_absence() => Ok(()),
-        Err(failure) => Err(bucket.refused(key, &failure)),
-    }
+    let aborted = bucket.again(key, 0, || request.clone().send()).await?;
+    bucket.found(key, aborted).map(drop)
 }
