@@ -13,7 +13,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::listen::{Listening, bind, serve};
-use crate::shelf::{answer, body, form, md5, sha256, text};
+use crate::shelf::{answer, body, md5, sha256, text};
 use crate::{Faults, Shelf};
 
 /// The owner that there is.
@@ -24,9 +24,8 @@ pub const OWNER: &str = "acme";
 pub struct AnacondaOrg {
     origin: String,
     inner: Arc<Inner>,
-    faults: Arc<Faults>,
-    storage_faults: Arc<Faults>,
-    _listening: [Listening; 2],
+    listening: Listening,
+    storage: Listening,
 }
 
 #[derive(Debug)]
@@ -62,7 +61,6 @@ impl AnacondaOrg {
             shelf: Shelf::default(),
             state: Mutex::default(),
         });
-        let (faults, storage_faults) = (Arc::<Faults>::default(), Arc::<Faults>::default());
         let router = Router::new()
             .fallback(handle)
             .with_state(Arc::clone(&inner));
@@ -73,16 +71,8 @@ impl AnacondaOrg {
         Self {
             origin,
             inner,
-            _listening: [
-                serve(listener, router, Arc::clone(&faults)),
-                serve(
-                    storage_listener,
-                    storage_router,
-                    Arc::clone(&storage_faults),
-                ),
-            ],
-            faults,
-            storage_faults,
+            listening: serve(listener, router),
+            storage: serve(storage_listener, storage_router),
         }
     }
 
@@ -103,12 +93,12 @@ impl AnacondaOrg {
 
     /// What goes wrong at the API.
     pub fn faults(&self) -> &Faults {
-        &self.faults
+        self.listening.faults()
     }
 
     /// What goes wrong at the storage.
     pub fn storage_faults(&self) -> &Faults {
-        &self.storage_faults
+        self.storage.faults()
     }
 
     /// Puts a published package under these labels instead of `main`.
@@ -266,16 +256,8 @@ async fn handle(State(inner): State<Arc<Inner>>, request: Request) -> Response {
 /// The storage: a form that was signed, with the file as its last part.
 async fn store(State(inner): State<Arc<Inner>>, request: Request) -> Response {
     let shelf = &inner.shelf;
-    shelf.expect_no_secret(request.headers(), &inner.token);
-    for name in ["Authorization", "x-binstar-api-version", "Cookie"] {
-        shelf.expect(name, text(request.headers(), name), None);
-    }
-    // Torn: nothing is stored.
-    let Some(parts) = form(request).await else {
-        return StatusCode::BAD_REQUEST.into_response();
-    };
-    let names: Vec<&str> = parts.iter().map(|(name, _)| name.as_str()).collect();
-    let expected = [
+    let never = ["Authorization", "x-binstar-api-version", "Cookie"];
+    let parts = [
         "key",
         "policy",
         "x-amz-signature",
@@ -283,19 +265,16 @@ async fn store(State(inner): State<Arc<Inner>>, request: Request) -> Response {
         "Content-MD5",
         "file",
     ];
-    shelf.expect("the parts of the form", &names[..], &expected[..]);
-    let part = |name| {
-        parts
-            .iter()
-            .find(|(it, _)| it == name)
-            .map(|(_, value)| value.clone())
-    };
-    let (Some(key), Some(file)) = (part("key"), part("file")) else {
+    // Torn: nothing is stored.
+    let Some(form) = (shelf.signed_form(request, (&inner.token, &never), &parts)).await else {
         return StatusCode::BAD_REQUEST.into_response();
     };
-    let length = part("Content-Length").unwrap_or_default();
+    let (Some(key), Some(file)) = (form.part("key"), form.part("file")) else {
+        return StatusCode::BAD_REQUEST.into_response();
+    };
+    let length = form.part("Content-Length").unwrap_or_default();
     shelf.expect("Content-Length", length, file.len().to_string().into());
-    let checksum = part("Content-MD5").unwrap_or_default();
+    let checksum = form.part("Content-MD5").unwrap_or_default();
     if checksum != STANDARD.encode(md5(&file)) {
         shelf.complain("Content-MD5 is not that of the file");
         return StatusCode::BAD_REQUEST.into_response();

@@ -21,8 +21,7 @@ const CHECKSUM: &str = "X-Checksum-Sha256";
 pub struct Artifactory {
     origin: String,
     inner: Arc<Inner>,
-    faults: Arc<Faults>,
-    _listening: Listening,
+    listening: Listening,
 }
 
 #[derive(Debug)]
@@ -44,13 +43,11 @@ impl Artifactory {
             .fallback(handle)
             .layer(DefaultBodyLimit::disable())
             .with_state(Arc::clone(&inner));
-        let faults = Arc::<Faults>::default();
         let (listener, origin) = bind().await;
         Self {
             origin,
             inner,
-            _listening: serve(listener, router, Arc::clone(&faults)),
-            faults,
+            listening: serve(listener, router),
         }
     }
 
@@ -66,7 +63,7 @@ impl Artifactory {
 
     /// What goes wrong.
     pub fn faults(&self) -> &Faults {
-        &self.faults
+        self.listening.faults()
     }
 
     /// Keeps no SHA-256 of files, as servers of old.

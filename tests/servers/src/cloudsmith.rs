@@ -11,7 +11,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::listen::{Listening, bind, serve};
-use crate::shelf::{answer, body, form, hexadecimal, md5, text};
+use crate::shelf::{answer, body, hexadecimal, md5, text};
 use crate::{Faults, Shelf};
 
 /// The API below `/v1`, and a storage on another port; the repository `acme/pkgs` is read below `/conda/acme/pkgs`.
@@ -19,9 +19,8 @@ use crate::{Faults, Shelf};
 pub struct Cloudsmith {
     origin: String,
     inner: Arc<Inner>,
-    faults: Arc<Faults>,
-    storage_faults: Arc<Faults>,
-    _listening: [Listening; 2],
+    listening: Listening,
+    storage: Listening,
 }
 
 #[derive(Debug)]
@@ -53,7 +52,6 @@ impl Cloudsmith {
             shelf: Shelf::default(),
             state: Mutex::default(),
         });
-        let (faults, storage_faults) = (Arc::<Faults>::default(), Arc::<Faults>::default());
         let router = Router::new()
             .fallback(handle)
             .with_state(Arc::clone(&inner));
@@ -64,16 +62,8 @@ impl Cloudsmith {
         Self {
             origin,
             inner,
-            _listening: [
-                serve(listener, router, Arc::clone(&faults)),
-                serve(
-                    storage_listener,
-                    storage_router,
-                    Arc::clone(&storage_faults),
-                ),
-            ],
-            faults,
-            storage_faults,
+            listening: serve(listener, router),
+            storage: serve(storage_listener, storage_router),
         }
     }
 
@@ -94,12 +84,12 @@ impl Cloudsmith {
 
     /// What goes wrong at the API.
     pub fn faults(&self) -> &Faults {
-        &self.faults
+        self.listening.faults()
     }
 
     /// What goes wrong at the storage.
     pub fn storage_faults(&self) -> &Faults {
-        &self.storage_faults
+        self.storage.faults()
     }
 
     /// Processes no package to its end any more.
@@ -213,27 +203,13 @@ async fn handle(State(inner): State<Arc<Inner>>, request: Request) -> Response {
 /// The storage: a form that was signed, with the file as its last part.
 async fn store(State(inner): State<Arc<Inner>>, request: Request) -> Response {
     let shelf = &inner.shelf;
-    shelf.expect_no_secret(request.headers(), &inner.key);
-    for name in ["Authorization", "X-Api-Key", "Cookie"] {
-        shelf.expect(name, text(request.headers(), name), None);
-    }
+    let never = ["Authorization", "X-Api-Key", "Cookie"];
+    let parts = ["key", "policy", "file"];
     // Torn: nothing is stored.
-    let Some(parts) = form(request).await else {
+    let Some(form) = (shelf.signed_form(request, (&inner.key, &never), &parts)).await else {
         return StatusCode::BAD_REQUEST.into_response();
     };
-    let names: Vec<&str> = parts.iter().map(|(name, _)| name.as_str()).collect();
-    shelf.expect(
-        "the parts of the form",
-        &names[..],
-        &["key", "policy", "file"][..],
-    );
-    let part = |name| {
-        parts
-            .iter()
-            .find(|(it, _)| it == name)
-            .map(|(_, value)| value.clone())
-    };
-    let (Some(key), Some(bytes)) = (part("key"), part("file")) else {
+    let (Some(key), Some(bytes)) = (form.part("key"), form.part("file")) else {
         return StatusCode::BAD_REQUEST.into_response();
     };
     let key = String::from_utf8_lossy(&key).into_owned();

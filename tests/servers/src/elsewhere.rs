@@ -34,7 +34,7 @@ impl Elsewhere {
         let router = Router::new().fallback(record).with_state(Arc::clone(&seen));
         let (listener, origin) = bind().await;
         Self {
-            _listening: serve(listener, router, Arc::default()),
+            _listening: serve(listener, router),
             origin,
             seen,
         }

@@ -2,13 +2,12 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Arc;
 
 use axum::Router;
 
+use crate::Fault;
 use crate::listen::{Listening, bind, serve};
 use crate::program::{self, Running};
-use crate::{Fault, Faults};
 
 /// A server that does the same with every request.
 #[derive(Debug)]
@@ -21,10 +20,10 @@ impl Faulty {
     /// Starts it on a random port of loopback.
     pub async fn start(fault: Fault) -> Self {
         let (listener, origin) = bind().await;
-        let faults = Arc::<Faults>::default();
-        faults.always("/", fault);
+        let listening = serve(listener, Router::new());
+        listening.faults().always("/", fault);
         Self {
-            _listening: serve(listener, Router::new(), faults),
+            _listening: listening,
             origin,
         }
     }

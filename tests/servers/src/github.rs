@@ -42,8 +42,7 @@ pub struct GithubOptions {
 #[derive(Debug)]
 pub struct GithubServer {
     shared: Arc<Shared>,
-    faults: Arc<Faults>,
-    _listening: Listening,
+    listening: Listening,
 }
 
 #[derive(Debug)]
@@ -90,11 +89,9 @@ impl GithubServer {
             )
             .fallback(nowhere)
             .with_state(Arc::clone(&shared));
-        let faults = Arc::<Faults>::default();
         Self {
-            _listening: serve(listener, router, Arc::clone(&faults)),
+            listening: serve(listener, router),
             shared,
-            faults,
         }
     }
 
@@ -105,7 +102,7 @@ impl GithubServer {
 
     /// What it does wrong on purpose.
     pub fn faults(&self) -> &Faults {
-        &self.faults
+        self.listening.faults()
     }
 
     /// Every breach of the protocol so far.

@@ -19,7 +19,15 @@ use crate::Faults;
 /// A server that ends with this.
 #[derive(Debug)]
 pub(crate) struct Listening {
+    faults: Arc<Faults>,
     task: JoinHandle<()>,
+}
+
+impl Listening {
+    /// What goes wrong there.
+    pub(crate) fn faults(&self) -> &Faults {
+        &self.faults
+    }
 }
 
 impl Drop for Listening {
@@ -35,10 +43,12 @@ pub(crate) async fn bind() -> (TcpListener, String) {
     (listener, origin)
 }
 
-/// Answers requests, in the way that the faults have it.
+/// Answers requests, in the way that its faults have it.
 ///
 /// Hyper rather than `axum::serve`, since only an error of the service closes a connection without an answer.
-pub(crate) fn serve(listener: TcpListener, router: Router, faults: Arc<Faults>) -> Listening {
+pub(crate) fn serve(listener: TcpListener, router: Router) -> Listening {
+    let faults = Arc::<Faults>::default();
+    let of_requests = Arc::clone(&faults);
     let task = tokio::spawn(async move {
         let mut connections = JoinSet::new();
         loop {
@@ -47,7 +57,7 @@ pub(crate) fn serve(listener: TcpListener, router: Router, faults: Arc<Faults>) 
                 continue;
             };
             while connections.try_join_next().is_some() {}
-            let (router, faults) = (router.clone(), Arc::clone(&faults));
+            let (router, faults) = (router.clone(), Arc::clone(&of_requests));
             connections.spawn(async move {
                 let service = service_fn(|request: Request<Incoming>| {
                     let router = router.clone();
@@ -63,5 +73,5 @@ pub(crate) fn serve(listener: TcpListener, router: Router, faults: Arc<Faults>) 
             });
         }
     });
-    Listening { task }
+    Listening { faults, task }
 }

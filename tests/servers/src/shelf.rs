@@ -68,13 +68,31 @@ impl Shelf {
     }
 
     /// Records where a secret came that has no business there.
-    pub(crate) fn expect_no_secret(&self, headers: &HeaderMap, secret: &str) {
+    fn expect_no_secret(&self, headers: &HeaderMap, secret: &str) {
         for (name, value) in headers {
             if String::from_utf8_lossy(value.as_bytes()).contains(secret) {
                 let complaint = format!("a credential came in {name}");
                 self.lock().complaints.push(complaint);
             }
         }
+    }
+
+    /// A form of these parts, as it comes to a storage, which must be told nothing that is for the server; `None` where it
+    /// ended early.
+    pub(crate) async fn signed_form(
+        &self,
+        request: Request,
+        (secret, headers): (&str, &[&str]),
+        parts: &[&str],
+    ) -> Option<Form> {
+        self.expect_no_secret(request.headers(), secret);
+        for name in headers {
+            self.expect(name, text(request.headers(), name), None);
+        }
+        let form = form(request).await?;
+        let names: Vec<&str> = form.0.iter().map(|(name, _)| name.as_str()).collect();
+        self.expect("the parts of the form", &names[..], parts);
+        Some(form)
     }
 
     /// Answers as a channel that clients read: `noarch` always has an index, others with their first package.
@@ -126,8 +144,20 @@ pub(crate) async fn body(request: Request) -> Option<Bytes> {
         .ok()
 }
 
-/// The parts of a form, in their order; `None` where it ended early.
-pub(crate) async fn form(request: Request) -> Option<Vec<(String, Bytes)>> {
+/// The parts of a form, in their order.
+pub(crate) struct Form(Vec<(String, Bytes)>);
+
+impl Form {
+    /// The part of this name.
+    pub(crate) fn part(&self, name: &str) -> Option<Bytes> {
+        let mut parts = self.0.iter();
+        let (_, part) = parts.find(|(it, _)| it == name)?;
+        Some(part.clone())
+    }
+}
+
+/// A form; `None` where it ended early.
+async fn form(request: Request) -> Option<Form> {
     use axum::extract::{FromRequest as _, Multipart};
     let mut form = Multipart::from_request(request, &()).await.ok()?;
     let mut parts = Vec::new();
@@ -137,7 +167,7 @@ pub(crate) async fn form(request: Request) -> Option<Vec<(String, Bytes)>> {
                 let name = part.name().unwrap_or_default().to_owned();
                 parts.push((name, part.bytes().await.ok()?));
             }
-            None => return Some(parts),
+            None => return Some(Form(parts)),
         }
     }
 }

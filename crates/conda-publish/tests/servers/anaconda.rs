@@ -6,19 +6,17 @@ use std::path::Path;
 use channel_servers::anaconda::AnacondaOrg;
 use channel_servers::{Elsewhere, Fault};
 use conda_publish::{Channel, OpenOptions, open};
-use release_manifest::PublishResult;
 
 use crate::package::{self, noise};
-use crate::{expect_error, options, refuses_attestations, slow};
+use crate::{
+    expect_error, is_replaced_only_by_force, options_at, passing_faults, refuses_attestations,
+    slow, uploads,
+};
 
 const SECRET: &str = "s3cret";
 
 fn given(server: &AnacondaOrg, folder: &Path, token: &str) -> OpenOptions {
-    OpenOptions {
-        api_url: Some(server.api().parse().unwrap()),
-        read_at: Some(server.channel().parse().unwrap()),
-        ..options(folder, &format!(r#"{{"CondaToken":"{token}"}}"#))
-    }
+    options_at(server.api(), &server.channel(), folder, token)
 }
 
 async fn channel(options: &OpenOptions) -> Box<dyn Channel> {
@@ -51,8 +49,7 @@ async fn a_package_is_announced_stored_and_committed() {
     let packages = BTreeSet::from([one.package.clone(), two.package.clone()]);
     assert!(channel.lookup(&packages).await.unwrap().is_empty());
     let before = server.shelf().requests().len();
-    let placed = channel.put(&one, &()).await.unwrap();
-    assert_eq!(placed.result, PublishResult::Uploaded);
+    let placed = uploads(&*channel, &one, server.shelf()).await;
     assert_eq!(placed.url, format!("{}/{}", server.channel(), one.package));
     channel.put(&two, &()).await.unwrap();
     let requests = server.shelf().requests()[before..].to_vec();
@@ -96,17 +93,9 @@ async fn a_name_that_is_taken_is_replaced_only_by_force() {
     let one = package::upload(folder.path(), name, b"one");
     let other = package::upload(folder.path(), name, b"other");
     gentle.put(&one, &()).await.unwrap();
-    for channel in [&gentle, &forced] {
-        let again = channel.put(&one, &()).await.unwrap();
-        assert_eq!(again.result, PublishResult::Identical);
-    }
-    let says = format!("has sha256 {}, this one is {}", one.sha256, other.sha256);
-    expect_error(gentle.put(&other, &()).await, "conflict", &says, SECRET);
-    assert!(!steps(&server).contains("DELETE"));
-    let placed = forced.put(&other, &()).await.unwrap();
-    assert_eq!(placed.result, PublishResult::Uploaded);
-    let there = server.shelf().package(name).unwrap();
-    assert_eq!(package::sha256(&there), other.sha256);
+    let channels = (&*gentle, &*forced);
+    is_replaced_only_by_force(channels, (&one, &other), server.shelf(), SECRET).await;
+    assert_eq!(steps(&server).matches("DELETE").count(), 1);
 
     server.label(name, &["dev", "test"]);
     let refused = gentle.put(&other, &()).await;
@@ -119,13 +108,7 @@ async fn what_fails_in_passing_is_done_again_and_published_once() {
     let server = AnacondaOrg::start(SECRET).await;
     let folder = tempfile::tempdir().unwrap();
     let channel = channel(&given(&server, folder.path(), SECRET)).await;
-    let faults = [
-        Fault::Status(503),
-        Fault::RetryAfter(429, 0),
-        Fault::Drop,
-        Fault::LoseAnswer,
-    ];
-    for (number, fault) in faults.into_iter().enumerate() {
+    for (number, fault) in passing_faults().into_iter().enumerate() {
         let name = format!("noarch/foo{number}-1-0.conda");
         let upload = package::upload(folder.path(), &name, name.as_bytes());
         for step in ["/package", "/release"] {
@@ -136,10 +119,7 @@ async fn what_fails_in_passing_is_done_again_and_published_once() {
             server.faults().next(step, [fault.clone(), fault.clone()]);
         }
         server.storage_faults().next("/", [fault]);
-        let placed = channel.put(&upload, &()).await.unwrap();
-        assert_eq!(placed.result, PublishResult::Uploaded, "{name}");
-        let there = server.shelf().package(&name).unwrap();
-        assert_eq!(package::sha256(&there), upload.sha256);
+        uploads(&*channel, &upload, server.shelf()).await;
     }
     assert_eq!(server.shelf().complaints(), [""; 0]);
 }

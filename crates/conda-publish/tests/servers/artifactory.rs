@@ -10,7 +10,7 @@ use conda_publish::{Channel, ChannelLocation, ChannelType, Error, OpenOptions, o
 use release_manifest::PublishResult;
 
 use crate::package::{self, noise};
-use crate::{expect_error, options, refuses_attestations, slow};
+use crate::{expect_error, options, passing_faults, refuses_attestations, slow, uploads};
 
 const SECRET: &str = "s3cret";
 
@@ -41,8 +41,7 @@ async fn packages_are_published_once_and_replaced_only_by_force() {
     let one = package::upload(folder.path(), "linux-64/foo-1-0.conda", b"one");
     let packages = BTreeSet::from([one.package.clone()]);
     assert!(channel_.lookup(&packages).await.unwrap().is_empty());
-    let placed = channel_.put(&one, &()).await.unwrap();
-    assert_eq!(placed.result, PublishResult::Uploaded);
+    let placed = uploads(&*channel_, &one, server.shelf()).await;
     assert_eq!(placed.url, server.url("conda-local/linux-64/foo-1-0.conda"));
     assert_eq!(
         channel_.lookup(&packages).await.unwrap()[&one.package].sha256,
@@ -58,13 +57,7 @@ async fn packages_are_published_once_and_replaced_only_by_force() {
         server.forget_checksums();
     }
     options.force = true;
-    channel(&server, &options)
-        .await
-        .put(&other, &())
-        .await
-        .unwrap();
-    let there = server.shelf().package("linux-64/foo-1-0.conda").unwrap();
-    assert_eq!(package::sha256(&there), other.sha256);
+    uploads(&*channel(&server, &options).await, &other, server.shelf()).await;
     let puts = server.shelf().requests();
     let puts = puts.iter().filter(|it| it.starts_with("PUT"));
     assert_eq!(puts.count(), 2);
@@ -75,24 +68,13 @@ async fn packages_are_published_once_and_replaced_only_by_force() {
 async fn what_fails_in_passing_is_done_again_and_published_once() {
     let (server, folder) = (server().await, tempfile::tempdir().unwrap());
     let channel = channel(&server, &bearer(folder.path())).await;
-    for (number, fault) in [
-        Fault::Status(503),
-        Fault::RetryAfter(429, 0),
-        Fault::Drop,
-        Fault::LoseAnswer,
-    ]
-    .into_iter()
-    .enumerate()
-    {
+    for (number, fault) in passing_faults().into_iter().enumerate() {
         let name = format!("noarch/foo-{number}-0.conda");
         let upload = package::upload(folder.path(), &name, name.as_bytes());
         let path = format!("/artifactory/conda-local/{name}");
         // One for looking whether it is there, one for the upload.
         server.faults().next(&path, [fault.clone(), fault]);
-        let placed = channel.put(&upload, &()).await.unwrap();
-        assert_eq!(placed.result, PublishResult::Uploaded, "{name}");
-        let there = server.shelf().package(&name).unwrap();
-        assert_eq!(package::sha256(&there), upload.sha256);
+        uploads(&*channel, &upload, server.shelf()).await;
     }
     assert_eq!(server.shelf().complaints(), [""; 0]);
 }

@@ -10,7 +10,10 @@ use conda_publish::{Channel, OpenOptions, open};
 use release_manifest::PublishResult;
 
 use crate::package;
-use crate::{expect_error, options, refuses_attestations};
+use crate::{
+    expect_error, is_replaced_only_by_force, options_at, passing_faults, refuses_attestations,
+    uploads,
+};
 
 const SECRET: &str = "s3cret";
 
@@ -19,11 +22,7 @@ const CREATE: &str = "/v1/packages/acme/pkgs/upload";
 const STATUS: &str = "/v1/packages/acme/pkgs/slug";
 
 fn given(server: &Cloudsmith, folder: &Path, key: &str) -> OpenOptions {
-    OpenOptions {
-        api_url: Some(server.api().parse().unwrap()),
-        read_at: Some(server.channel().parse().unwrap()),
-        ..options(folder, &format!(r#"{{"CondaToken":"{key}"}}"#))
-    }
+    options_at(&server.api(), &server.channel(), folder, key)
 }
 
 async fn channel(options: &OpenOptions) -> Box<dyn Channel> {
@@ -44,23 +43,14 @@ async fn packages_are_published_once_processed_and_replaced_only_by_force() {
     let other = package::upload(folder.path(), name, b"other");
     let packages = BTreeSet::from([one.package.clone()]);
     assert!(gentle.lookup(&packages).await.unwrap().is_empty());
-    let placed = gentle.put(&one, &()).await.unwrap();
-    assert_eq!(placed.result, PublishResult::Uploaded);
+    let placed = uploads(&*gentle, &one, server.shelf()).await;
     assert_eq!(placed.url, format!("{}/{name}", server.channel()));
     let present = gentle.lookup(&packages).await.unwrap();
     assert_eq!(present[&one.package].sha256, Some(one.sha256));
     options.force = true;
     let forced = channel(&options).await;
-    for channel in [&gentle, &forced] {
-        let again = channel.put(&one, &()).await.unwrap();
-        assert_eq!(again.result, PublishResult::Identical);
-    }
-    let says = format!("has sha256 {}, this one is {}", one.sha256, other.sha256);
-    expect_error(gentle.put(&other, &()).await, "conflict", &says, SECRET);
-    let placed = forced.put(&other, &()).await.unwrap();
-    assert_eq!(placed.result, PublishResult::Uploaded);
-    let there = server.shelf().package(name).unwrap();
-    assert_eq!(package::sha256(&there), other.sha256);
+    let channels = (&*gentle, &*forced);
+    is_replaced_only_by_force(channels, (&one, &other), server.shelf(), SECRET).await;
     assert_eq!(server.shelf().complaints(), [""; 0]);
 }
 
@@ -69,13 +59,7 @@ async fn what_fails_in_passing_is_done_again_and_published_once() {
     let server = Cloudsmith::start(SECRET).await;
     let folder = tempfile::tempdir().unwrap();
     let channel = channel(&given(&server, folder.path(), SECRET)).await;
-    let faults = [
-        Fault::Status(503),
-        Fault::RetryAfter(429, 0),
-        Fault::Drop,
-        Fault::LoseAnswer,
-    ];
-    for (number, fault) in faults.into_iter().enumerate() {
+    for (number, fault) in passing_faults().into_iter().enumerate() {
         let name = format!("noarch/foo{number}-1-0.conda");
         let upload = package::upload(folder.path(), &name, name.as_bytes());
         for step in [FILES, STATUS] {
@@ -85,10 +69,7 @@ async fn what_fails_in_passing_is_done_again_and_published_once() {
             server.faults().next(CREATE, [fault.clone()]);
         }
         server.storage_faults().next("/", [fault]);
-        let placed = channel.put(&upload, &()).await.unwrap();
-        assert_eq!(placed.result, PublishResult::Uploaded, "{name}");
-        let there = server.shelf().package(&name).unwrap();
-        assert_eq!(package::sha256(&there), upload.sha256);
+        uploads(&*channel, &upload, server.shelf()).await;
     }
     assert_eq!(server.shelf().complaints(), [""; 0]);
 }

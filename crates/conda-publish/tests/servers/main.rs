@@ -15,7 +15,9 @@ mod slow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use conda_publish::{Channel, Error, OpenOptions, Patience};
+use channel_servers::{Fault, Shelf};
+use conda_publish::{Channel, Error, OpenOptions, Patience, Placed, Upload};
+use release_manifest::PublishResult;
 
 /// Waits less than people do.
 fn patience() -> Patience {
@@ -41,6 +43,52 @@ fn auth_file(folder: &Path, authentication: &str) -> PathBuf {
     let path = folder.join("credentials.json");
     std::fs::write(&path, format!(r#"{{"127.0.0.1":{authentication}}}"#)).unwrap();
     path
+}
+
+/// The same, for a server whose API and channel have URLs of their own.
+fn options_at(api: &str, read_at: &str, folder: &Path, token: &str) -> OpenOptions {
+    OpenOptions {
+        api_url: Some(api.parse().unwrap()),
+        read_at: Some(read_at.parse().unwrap()),
+        ..options(folder, &format!(r#"{{"CondaToken":"{token}"}}"#))
+    }
+}
+
+/// What goes wrong once and not again.
+fn passing_faults() -> [Fault; 4] {
+    [
+        Fault::Status(503),
+        Fault::RetryAfter(429, 0),
+        Fault::Drop,
+        Fault::LoseAnswer,
+    ]
+}
+
+/// Asserts that a package is uploaded, and then there with its bytes.
+async fn uploads(channel: &dyn Channel, upload: &Upload, shelf: &Shelf) -> Placed {
+    let placed = channel.put(upload, &()).await.unwrap();
+    let name = upload.package.to_string();
+    assert_eq!(placed.result, PublishResult::Uploaded, "{name}");
+    let there = shelf.package(&name).unwrap();
+    assert_eq!(package::sha256(&there), upload.sha256, "{name}");
+    placed
+}
+
+/// Asserts that a name is taken by the one package, also for who may replace it, and that only who may replaces it by the
+/// other.
+async fn is_replaced_only_by_force(
+    (gentle, forced): (&dyn Channel, &dyn Channel),
+    (one, other): (&Upload, &Upload),
+    shelf: &Shelf,
+    secret: &str,
+) {
+    for channel in [gentle, forced] {
+        let again = channel.put(one, &()).await.unwrap();
+        assert_eq!(again.result, PublishResult::Identical);
+    }
+    let says = format!("has sha256 {}, this one is {}", one.sha256, other.sha256);
+    expect_error(gentle.put(other, &()).await, "conflict", &says, secret);
+    uploads(forced, other, shelf).await;
 }
 
 /// Asserts that an error has this code, says this, has help, and repeats no secret.

@@ -91,8 +91,7 @@ pub struct Uploaded {
 #[derive(Debug)]
 pub struct PrefixServer {
     shared: Arc<Shared>,
-    faults: Arc<Faults>,
-    _listening: Listening,
+    listening: Listening,
 }
 
 #[derive(Debug)]
@@ -169,11 +168,9 @@ impl PrefixServer {
             .fallback(answer)
             .layer(DefaultBodyLimit::disable())
             .with_state(Arc::clone(&shared));
-        let faults = Arc::<Faults>::default();
         Self {
-            _listening: serve(listener, router, Arc::clone(&faults)),
+            listening: serve(listener, router),
             shared,
-            faults,
         }
     }
 
@@ -194,7 +191,7 @@ impl PrefixServer {
 
     /// What it does wrong on purpose.
     pub fn faults(&self) -> &Faults {
-        &self.faults
+        self.listening.faults()
     }
 
     /// Every breach of the protocol so far.
