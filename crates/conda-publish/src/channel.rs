@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use cep27::Sha256;
 use release_manifest::{PackageKey, PublishResult};
 
-use crate::{Error, ReleasePlaced, ReleaseUpload};
+use crate::{Error, ReleaseKeeper};
 
 /// Somewhere packages are published to.
 ///
@@ -48,12 +48,9 @@ pub trait Channel: Send + Sync {
     /// Where nothing changed, nothing is written.
     async fn finish(&self) -> Result<(), Error>;
 
-    /// Publishes the manifest of a release with its attestation, once its packages are found; `None` where the channel
-    /// has no place for it.
-    ///
-    /// A manifest that is there under its name stays.
-    async fn put_release(&self, _release: &ReleaseUpload) -> Result<Option<ReleasePlaced>, Error> {
-        Ok(None)
+    /// Where it keeps the manifests of releases; `None` where it has no place for them.
+    fn releases(&self) -> Option<&dyn ReleaseKeeper> {
+        None
     }
 }
 

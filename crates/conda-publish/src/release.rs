@@ -5,8 +5,10 @@
 //!                                  release-manifest.json.sigstore.json
 //! ```
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
+use async_trait::async_trait;
 use cep27::Sha256;
 use release_manifest::{DOCUMENT_LIMIT, Digest, MANIFEST_NAME, PublishResult, RELEASE_BUNDLE_NAME};
 
@@ -14,6 +16,15 @@ use crate::{Error, disk};
 
 /// The folder of a channel in which the releases are that it was made by.
 pub const RELEASES: &str = "releases";
+
+/// Somewhere the manifests of releases are kept, with their attestations.
+#[async_trait]
+pub trait ReleaseKeeper: Send + Sync {
+    /// Publishes the manifest of a release with its attestation, once its packages are found.
+    ///
+    /// A manifest that is there under its name stays.
+    async fn put_release(&self, release: &ReleaseUpload) -> Result<ReleasePlaced, Error>;
+}
 
 /// The manifest of a release with its attestation, to publish as they are.
 #[derive(Debug, Clone)]
@@ -43,6 +54,31 @@ pub struct ReleasePlaced {
     /// Whether it was brought there, was there, or the name holds the manifest of an earlier release of the same plan,
     /// which stays (invariant 7).
     pub result: PublishResult,
+}
+
+impl ReleasePlaced {
+    /// A manifest at this URL, of whose documents none was placed yet.
+    pub(crate) fn at(url: String) -> Self {
+        Self {
+            url,
+            result: PublishResult::Identical,
+        }
+    }
+
+    /// Takes what became of the next document. Where its name holds another one, those after it are not placed.
+    pub(crate) fn add(&mut self, document: PublishResult) -> ControlFlow<()> {
+        match document {
+            PublishResult::Identical => ControlFlow::Continue(()),
+            PublishResult::Uploaded => {
+                self.result = document;
+                ControlFlow::Continue(())
+            }
+            PublishResult::Exists => {
+                self.result = document;
+                ControlFlow::Break(())
+            }
+        }
+    }
 }
 
 /// The manifest of a release as a channel on a server keeps it.

@@ -39,7 +39,7 @@ use crate::blocking::blocking;
 use crate::channel::{Channel, Keeps, Placed, Present, Reporter, Upload};
 use crate::reader::ChannelReader;
 use crate::sidecar::Sidecar;
-use crate::{ReleasePlaced, ReleaseUpload};
+use crate::{ReleaseKeeper, ReleasePlaced, ReleaseUpload};
 
 /// A channel in a folder.
 ///
@@ -199,10 +199,15 @@ impl Channel for FileChannel {
         Self::finish(self).await
     }
 
-    async fn put_release(&self, release: &ReleaseUpload) -> Result<Option<ReleasePlaced>, Error> {
+    fn releases(&self) -> Option<&dyn ReleaseKeeper> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl ReleaseKeeper for FileChannel {
+    async fn put_release(&self, release: &ReleaseUpload) -> Result<ReleasePlaced, Error> {
         let (folder, release) = (self.folder.clone(), release.clone());
-        blocking(move || folder.put_release(&release))
-            .await
-            .map(Some)
+        blocking(move || folder.put_release(&release)).await
     }
 }

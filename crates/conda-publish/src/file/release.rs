@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use release_manifest::PublishResult;
+use url::Url;
 
 use super::Kind;
 use super::folder::Folder;
@@ -23,15 +24,12 @@ impl Folder {
         disk::create_folder(&folder)?;
         let [(manifest, _), _] = &documents;
         let path = folder.join(manifest);
-        let mut result = PublishResult::Identical;
+        let url = Url::from_file_path(&path).map(String::from);
+        let mut placed = ReleasePlaced::at(url.unwrap_or_else(|()| path.display().to_string()));
         for (name, bytes) in &documents {
-            match self.place_document(&folder.join(name), bytes)? {
-                PublishResult::Identical => {}
-                PublishResult::Uploaded => result = PublishResult::Uploaded,
-                PublishResult::Exists => {
-                    result = PublishResult::Exists;
-                    break;
-                }
+            let document = self.place_document(&folder.join(name), bytes)?;
+            if placed.add(document).is_break() {
+                break;
             }
         }
         disk::sync_folder(&folder)?;
@@ -40,11 +38,7 @@ impl Folder {
         }
         disk::sync_folder(&releases)?;
         drop(writing);
-        Ok(ReleasePlaced {
-            url: url::Url::from_file_path(&path)
-                .map_or_else(|()| path.display().to_string(), String::from),
-            result,
-        })
+        Ok(placed)
     }
 
     fn place_document(&self, path: &Path, bytes: &[u8]) -> Result<PublishResult, Error> {

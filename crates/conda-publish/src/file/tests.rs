@@ -10,7 +10,7 @@ use tempfile::{TempDir, tempdir};
 use super::{FileChannel, Kind};
 use crate::fixture::{archive, bundle, bundle_text, key, release, snapshot, upload};
 use crate::repodata::Repodata;
-use crate::{Channel, ChannelReader, Error, Present, SIDECAR_LIMIT, Upload, disk};
+use crate::{Channel, ChannelReader, Error, Present, ReleaseKeeper, SIDECAR_LIMIT, Upload, disk};
 
 const LIVE: Kind = Kind::Target(Mode::Live);
 const GREET: &str = "linux-64/greet-1.0-h1_0.conda";
@@ -860,7 +860,7 @@ async fn the_manifest_of_a_release_stays_as_it_was_first_published() {
     let first = release(sources.path(), "plan", "first");
     let folder = format!("releases/{}", first.plan.sha256());
     for expected in [PublishResult::Uploaded, PublishResult::Identical] {
-        let placed = channel.put_release(&first).await.unwrap().unwrap();
+        let placed = channel.put_release(&first).await.unwrap();
         assert_eq!(placed.result, expected);
         assert!(
             placed
@@ -881,7 +881,7 @@ async fn the_manifest_of_a_release_stays_as_it_was_first_published() {
     assert_eq!(releases(root.path()), expected);
 
     let again = release(sources.path(), "plan", "again");
-    let placed = channel.put_release(&again).await.unwrap().unwrap();
+    let placed = channel.put_release(&again).await.unwrap();
     assert_eq!(placed.result, PublishResult::Exists);
     assert_eq!(releases(root.path()), expected);
     let other = release(sources.path(), "other", "first");
@@ -895,7 +895,7 @@ async fn a_rehearsal_has_the_manifest_of_the_current_plan_alone() {
     let channel = FileChannel::open(root.path(), Kind::Rehearsal).unwrap();
     for (plan, content) in [("one", "first"), ("two", "first"), ("two", "again")] {
         let release = release(sources.path(), plan, content);
-        let placed = channel.put_release(&release).await.unwrap().unwrap();
+        let placed = channel.put_release(&release).await.unwrap();
         assert_eq!(placed.result, PublishResult::Uploaded);
         let there = releases(root.path());
         assert_eq!(there.len(), 2, "{there:?}");

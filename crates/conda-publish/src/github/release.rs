@@ -73,29 +73,38 @@ impl GithubRelease {
             blocking(move || release.read()).await?
         };
         let mut found = self.find().await?;
-        let (server, url) = self.uploads(&found)?;
-        let mut result = PublishResult::Identical;
+        let uploads = self.uploads(&found)?;
+        let mut placed = ReleasePlaced::at(found.html_url.clone());
         for (name, bytes) in documents {
-            if found.asset(name).is_none() {
-                let created = self.upload(&server, &url, name, &bytes).await?;
-                if created {
-                    result = PublishResult::Uploaded;
-                    continue;
-                }
-                // Somebody has just done it: we, whose answer was lost, or another job.
-                found = self.find().await?;
-            }
-            let digest = format!("sha256:{}", disk::hash_of(&bytes));
-            let there = found.asset(name).and_then(|asset| asset.digest.as_ref());
-            if there != Some(&digest) {
-                result = PublishResult::Exists;
+            let document = self.place(&uploads, &mut found, name, &bytes).await?;
+            if placed.add(document).is_break() {
                 break;
             }
         }
-        Ok(ReleasePlaced {
-            url: found.html_url,
-            result,
-        })
+        Ok(placed)
+    }
+
+    /// Adds an asset to the release, of which this was found, if its name is free.
+    async fn place(
+        &self,
+        uploads: &(Server, Url),
+        found: &mut Release,
+        name: &str,
+        bytes: &[u8],
+    ) -> Result<PublishResult, Error> {
+        if found.asset(name).is_none() {
+            if self.upload(uploads, name, bytes).await? {
+                return Ok(PublishResult::Uploaded);
+            }
+            // Somebody has just done it: we, whose answer was lost, or another job.
+            *found = self.find().await?;
+        }
+        let digest = format!("sha256:{}", disk::hash_of(bytes));
+        let there = found.asset(name).and_then(|asset| asset.digest.as_ref());
+        match there == Some(&digest) {
+            true => Ok(PublishResult::Identical),
+            false => Ok(PublishResult::Exists),
+        }
     }
 
     async fn find(&self) -> Result<Release, Error> {
@@ -115,8 +124,7 @@ impl GithubRelease {
     /// `true` where the asset is new; `false` where its name is taken.
     async fn upload(
         &self,
-        server: &Server,
-        url: &Url,
+        (server, url): &(Server, Url),
         name: &str,
         bytes: &[u8],
     ) -> Result<bool, Error> {

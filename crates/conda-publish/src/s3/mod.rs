@@ -52,7 +52,7 @@ use crate::repodata::{REPODATA, Record};
 use crate::settings::Settings;
 use crate::sidecar::{BundleText, Sidecar};
 use crate::source::Source;
-use crate::{Error, Patience, ReleasePlaced, ReleaseUpload};
+use crate::{Error, Patience, ReleaseKeeper, ReleasePlaced, ReleaseUpload};
 
 /// The folder of a channel that clients never look into.
 const OWN: &str = ".conda-release";
@@ -300,14 +300,20 @@ impl Channel for S3Channel {
         indexed
     }
 
-    async fn put_release(&self, release: &ReleaseUpload) -> Result<Option<ReleasePlaced>, Error> {
+    fn releases(&self) -> Option<&dyn ReleaseKeeper> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl ReleaseKeeper for S3Channel {
+    async fn put_release(&self, release: &ReleaseUpload) -> Result<ReleasePlaced, Error> {
         let read = {
             let release = release.clone();
             blocking(move || release.read()).await?
         };
         self.begin().await?;
-        let placed = self.bucket.put_release(&release.folder(), read).await?;
-        Ok(Some(placed))
+        self.bucket.put_release(&release.folder(), read).await
     }
 }
 

@@ -14,20 +14,15 @@ impl Bucket {
         documents: [(&str, Vec<u8>); 2],
     ) -> Result<ReleasePlaced, Error> {
         let [(manifest, _), _] = &documents;
-        let url = self.url(&format!("{RELEASES}/{folder}/{manifest}"));
-        let mut result = PublishResult::Identical;
+        let key = |name: &str| format!("{RELEASES}/{folder}/{name}");
+        let mut placed = ReleasePlaced::at(self.url(&key(manifest)));
         for (name, bytes) in documents {
-            let key = format!("{RELEASES}/{folder}/{name}");
-            match self.put_document(&key, bytes).await? {
-                PublishResult::Identical => {}
-                PublishResult::Uploaded => result = PublishResult::Uploaded,
-                PublishResult::Exists => {
-                    result = PublishResult::Exists;
-                    break;
-                }
+            let document = self.put_document(&key(name), bytes).await?;
+            if placed.add(document).is_break() {
+                break;
             }
         }
-        Ok(ReleasePlaced { url, result })
+        Ok(placed)
     }
 
     async fn put_document(&self, key: &str, bytes: Vec<u8>) -> Result<PublishResult, Error> {

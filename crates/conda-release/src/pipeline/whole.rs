@@ -174,10 +174,11 @@ pub(crate) async fn publish(
     else {
         return Ok(());
     };
-    let upload = upload(release, &record);
-    let Some(placed) = channel.put_release(&upload).await? else {
+    let Some(keeper) = channel.releases() else {
         return Ok(());
     };
+    let upload = upload(release, &record);
+    let placed = keeper.put_release(&upload).await?;
     tell(&placed, &upload, printer);
     // A rehearsal leaves nothing of earlier ones, as its channel does.
     if release.plan().mode == Mode::Rehearsal {

@@ -9,7 +9,7 @@ use release_manifest::{PackageKey, PublishResult};
 
 use super::*;
 use crate::fixture::{archive, bundle, bundle_text, release, upload};
-use crate::{ChannelUrl, Error, Present, RemoteChannel, Reporter, SIDECAR_LIMIT};
+use crate::{ChannelUrl, Error, Present, ReleaseKeeper, RemoteChannel, Reporter, SIDECAR_LIMIT};
 
 const GREET: &str = "linux-64/greet-1.0-h1_0.conda";
 const DATA: &str = "noarch/data-2.0-0.tar.bz2";
@@ -440,12 +440,12 @@ async fn the_manifest_of_a_release_stays_as_it_was_first_published() {
     let first = release(sources.path(), "plan", "first");
     let name = format!("releases/{}/release-manifest.json", first.plan.sha256());
     for expected in [PublishResult::Uploaded, PublishResult::Identical] {
-        let placed = channel.put_release(&first).await.unwrap().unwrap();
+        let placed = channel.put_release(&first).await.unwrap();
         assert_eq!(placed.result, expected);
         assert_eq!(placed.url, format!("s3://{BUCKET}/{PATH}/{name}"));
     }
     let again = release(sources.path(), "plan", "again");
-    let placed = channel.put_release(&again).await.unwrap().unwrap();
+    let placed = channel.put_release(&again).await.unwrap();
     assert_eq!(placed.result, PublishResult::Exists);
     for (name, text) in [
         (name.clone(), "first manifest"),
