@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use url::Url;
 
-use crate::Error;
 use crate::remote::is_loopback;
+use crate::{Error, anaconda, artifactory, cloudsmith, quetz, s3};
 
 /// A channel as the user names it with `--to`: every kind of channel that is known, whether or not something can
 /// be published there yet.
@@ -87,10 +87,18 @@ impl FromStr for ChannelType {
 }
 
 impl ChannelLocation {
-    /// Whether the channel keeps the manifests of releases: see [`Channel::put_release`](crate::Channel::put_release).
+    /// The environment variables that have the credentials of who publishes to the channel, for a job to be given them.
+    /// Where there are none, nobody is asked for any, or the identity of the job is enough.
     #[must_use]
-    pub fn keeps_releases(&self) -> bool {
-        matches!(self, Self::File(_) | Self::S3 { .. })
+    pub fn credential_variables(&self) -> &'static [&'static str] {
+        match self {
+            Self::File(_) | Self::Prefix { .. } => &[],
+            Self::AnacondaOrg { .. } => &[anaconda::KEY],
+            Self::Cloudsmith { .. } => &[cloudsmith::KEY],
+            Self::S3 { .. } => &[s3::KEY_ID, s3::SECRET_KEY],
+            Self::Quetz { .. } => &[quetz::KEY],
+            Self::Artifactory { .. } => &[artifactory::TOKEN],
+        }
     }
 
     /// Takes a channel's URL as that of a server of this type, where the URL alone doesn't tell: `https`, or `http`

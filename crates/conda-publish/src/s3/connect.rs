@@ -22,6 +22,10 @@ use crate::remote::is_loopback;
 use crate::settings::Settings;
 use crate::{Error, Patience, credentials};
 
+/// Where AWS tools look for credentials first: for the name of a key, and for the key.
+pub(crate) const KEY_ID: &str = "AWS_ACCESS_KEY_ID";
+pub(crate) const SECRET_KEY: &str = "AWS_SECRET_ACCESS_KEY";
+
 /// What Amazon itself is called in messages.
 const AMAZON: &str = "Amazon S3";
 
@@ -172,22 +176,24 @@ impl Connection {
 
     /// Makes sure that there are credentials; whether they are good is for the server to say.
     pub(super) async fn check_credentials(&self, patience: &Patience) -> Result<(), Error> {
-        const SOUGHT: &str = "looked in rattler's stores and where AWS tools look: AWS_ACCESS_KEY_ID and \
-                              AWS_SECRET_ACCESS_KEY, AWS_PROFILE, ~/.aws, web identity, instance roles";
+        let sought = format!(
+            "looked in rattler's stores and where AWS tools look: {KEY_ID} and {SECRET_KEY}, AWS_PROFILE, ~/.aws, web \
+             identity, instance roles"
+        );
         let missing = |reason: String| Error::NoCredentials {
             server: self.server.clone(),
             reason,
         };
         let Some(provider) = &self.credentials else {
-            return Err(missing(SOUGHT.to_owned()));
+            return Err(missing(sought));
         };
         match tokio::time::timeout(patience.answer, provider.provide_credentials()).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => {
                 let why = cep27::printable(&with_causes(&error));
-                Err(missing(format!("{why} ({SOUGHT})")))
+                Err(missing(format!("{why} ({sought})")))
             }
-            Err(_) => Err(missing(format!("they take too long ({SOUGHT})"))),
+            Err(_) => Err(missing(format!("they take too long ({sought})"))),
         }
     }
 }

@@ -44,6 +44,7 @@ use url::Url;
 
 use self::bucket::Bucket;
 use self::connect::{Access, Connection};
+pub(crate) use self::connect::{KEY_ID, SECRET_KEY};
 use self::index::Known;
 use self::lease::{LEASE, Lease};
 use crate::blocking::blocking;

@@ -185,7 +185,7 @@ impl Proposal {
             folder,
             has_xtask: self.xtask.has_us(),
             is_live: channel.is_some(),
-            secrets: channel.map_or(&[], secrets),
+            secrets: channel.map_or(&[], ChannelLocation::credential_variables),
         };
         let top = &repository.top;
         let (file, text) = match ci {
@@ -306,18 +306,6 @@ fn plain_folder(pattern: &str) -> Option<PathBuf> {
     let folder = Path::new(pattern.strip_suffix("/*")?.trim_start_matches("./"));
     let is_plain = |part: Component<'_>| matches!(part, Component::Normal(part) if !part.to_string_lossy().contains(['*', '?', '[', '{']));
     folder.components().all(is_plain).then(|| folder.to_owned())
-}
-
-/// Where the credentials of a channel are read from, for a job; prefix.dev takes the job's identity.
-fn secrets(channel: &ChannelLocation) -> &'static [&'static str] {
-    match channel {
-        ChannelLocation::File(_) | ChannelLocation::Prefix { .. } => &[],
-        ChannelLocation::AnacondaOrg { .. } => &["ANACONDA_API_KEY"],
-        ChannelLocation::Cloudsmith { .. } => &["CLOUDSMITH_API_KEY"],
-        ChannelLocation::S3 { .. } => &["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"],
-        ChannelLocation::Quetz { .. } => &["QUETZ_API_KEY"],
-        ChannelLocation::Artifactory { .. } => &["ARTIFACTORY_TOKEN"],
-    }
 }
 
 /// The text with a line at its end.
