@@ -412,6 +412,17 @@ pub enum Error {
         most: usize,
     },
 
+    /// A channel that takes an attestation only with its package has the package, and not the attestation.
+    #[error(
+        "{channel} has the bytes of {package} already, without the attestation that was made for them"
+    )]
+    Unattested {
+        /// The package.
+        package: Box<PackageKey>,
+        /// The channel.
+        channel: String,
+    },
+
     /// This kind of channel can't be asked for what was asked.
     #[error("{channel} {reason}")]
     Unsupported {
@@ -472,6 +483,7 @@ impl Error {
             Self::NoCredentials { .. } => "no_credentials",
             Self::Mint { .. } => "mint_failed",
             Self::TooManyAttestations { .. } => "too_many_attestations",
+            Self::Unattested { .. } => "unattested",
             Self::Unsupported { .. } => "unsupported",
             Self::Stopped => "stopped",
         }
@@ -511,6 +523,9 @@ impl Error {
             Self::Refused { help, .. } => Some(help),
             Self::TooManyAttestations { most: 0, .. } => Some(
                 "name an attestation store beside the channel, or publish with --without-attestation",
+            ),
+            Self::Unattested { .. } => Some(
+                "raise the package's build number; or run the same command with --force, or after the package is deleted there: the server takes an attestation only together with its package",
             ),
             Self::NoCredentials { .. } => Some(
                 "give a key in the environment variable that the message names, or store one for that host as rattler-based tools read it",

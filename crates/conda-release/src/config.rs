@@ -138,6 +138,10 @@ pub struct Publish {
     pub manifest: bool,
     /// Waits until clients see the packages.
     pub wait: bool,
+    /// How long that may take: `"5m"`, `"90s"`.
+    #[serde(deserialize_with = "duration")]
+    #[schemars(with = "String")]
+    pub visible_within: Duration,
 }
 
 impl Default for Publish {
@@ -149,6 +153,7 @@ impl Default for Publish {
             stores: Vec::new(),
             manifest: true,
             wait: true,
+            visible_within: Duration::from_secs(300),
         }
     }
 }

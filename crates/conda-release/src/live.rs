@@ -187,18 +187,20 @@ impl<'a> Live<'a> {
         let keeps = keeps_attestations(channel.as_ref(), workspace, target, self.publishing)?;
         let wanted = unseen.iter().filter_map(|package| {
             let recorded = release.manifest().package(package)?;
-            Some((package.clone(), Wanted::of(recorded, keeps > 0)))
+            let wanted = Wanted::of(recorded, channel.as_ref(), keeps > 0);
+            Some((package.clone(), wanted))
         });
-        let source = &release.plan().source;
-        let seen = pipeline::see(wanted.collect(), target, trust, source, printer).await?;
-        for package in &seen {
+        let under = (trust, &release.plan().source);
+        let within = workspace.config().publish.visible_within;
+        let sight = pipeline::see(wanted.collect(), target, under, within, printer).await?;
+        for package in &sight.seen {
             release.record(package, Event::Seen)?;
         }
-        release.compact()?;
-        match seen.len() == unseen.len() {
-            true => Ok(Status::Done),
-            false => Ok(Status::Incomplete),
+        for (package, error) in &sight.unattested {
+            pipeline::take_back(release, package, error)?;
         }
+        release.compact()?;
+        Ok(sight.status)
     }
 }
 

@@ -281,33 +281,42 @@ impl PublishArgs {
         let (channel, options) = live::open(workspace, &target, &self.publishing, true).await?;
         let mut wanted = BTreeMap::new();
         let items = proved.into_iter().map(|Proved { upload, made }| {
-            let made = (options.attestations > 0).then_some(made);
-            let sha256 = Some(upload.sha256);
-            wanted.insert(upload.package.clone(), Wanted { sha256, made });
+            let expected = Wanted {
+                sha256: Some(upload.sha256),
+                made: (options.attestations > 0).then_some(made),
+                is_final: false,
+            };
+            wanted.insert(upload.package.clone(), expected);
             Item {
                 upload,
                 after: BTreeSet::new(),
             }
         });
         let items = items.collect();
-        let fates = pipeline::upload_all(items, channel.as_ref(), &options, printer).await?;
-        wanted.retain(|package, _| matches!(fates.get(package), Some(Fate::Placed(..))));
+        let mut fates = pipeline::upload_all(items, channel.as_ref(), &options, printer).await?;
+        wanted.retain(|package, wanted| match fates.get(package) {
+            Some(Fate::Placed(placed, _)) => {
+                wanted.is_final = pipeline::is_final(channel.as_ref(), placed.result);
+                true
+            }
+            _ => false,
+        });
+        let mut seen = Status::Done;
+        if !wanted.is_empty() && !self.publishing.no_wait && workspace.config().publish.wait {
+            let source = Source {
+                repository: None,
+                commit: None,
+                dirty: false,
+            };
+            let within = workspace.config().publish.visible_within;
+            let sight = pipeline::see(wanted, &target, (&trust, &source), within, printer).await?;
+            let unattested = sight.unattested.into_iter();
+            fates.extend(unattested.map(|(package, error)| (package, Fate::Failed(error))));
+            seen = sight.status;
+        }
         let packages = fates.into_iter().map(Entry::from).collect();
         let status = Report::of(target.name(), packages).end(printer)?;
-        if wanted.is_empty() || self.publishing.no_wait || !workspace.config().publish.wait {
-            return Ok(status);
-        }
-        let source = Source {
-            repository: None,
-            commit: None,
-            dirty: false,
-        };
-        let count = wanted.len();
-        let seen = pipeline::see(wanted, &target, &trust, &source, printer).await?;
-        match seen.len() == count {
-            true => Ok(status),
-            false => Ok(status.and(Status::Incomplete)),
-        }
+        Ok(status.and(seen))
     }
 
     /// Under whose trust attestations are judged that come from elsewhere.

@@ -30,9 +30,9 @@ pub(crate) use outcome::{outcome, outcome_of, reached, ready};
 pub(crate) use plan_table::plan_table;
 pub(crate) use planning::Planning;
 pub(crate) use publishing::{
-    PublishOptions, failed, line, publish, publish_to, upload, upload_all,
+    PublishOptions, failed, line, publish, publish_to, take_back, upload, upload_all,
 };
-pub(crate) use seeing::{Made, Wanted, see};
+pub(crate) use seeing::{Made, Wanted, is_final, see};
 pub(crate) use selection::Selection;
 pub(crate) use signing::{
     REHEARSAL_TRUST, rehearsal_identity, rehearsal_trust, sign, sign_as, wants_attestation,

@@ -218,20 +218,42 @@ fn record(release: &mut Release, fates: BTreeMap<PackageKey, Fate>) -> Result<()
                 },
                 milliseconds: u64::try_from(taken.as_millis()).unwrap_or(u64::MAX),
             },
-            Fate::Failed(error) => Event::Failed {
-                error: PackageError {
-                    phase: Phase::Publish,
-                    code: error.code().to_owned(),
-                    message: with_causes(&error),
-                    log: None,
-                },
-            },
+            Fate::Failed(error) => unpublished(&error),
             Fate::Blocked(by) => Event::Blocked { by },
             Fate::Left => continue,
         };
         release.record(&package, event)?;
     }
     Ok(())
+}
+
+/// The event of a package that is not published.
+fn unpublished(error: &conda_publish::Error) -> Event {
+    Event::Failed {
+        error: PackageError {
+            phase: Phase::Publish,
+            code: error.code().to_owned(),
+            message: with_causes(error),
+            log: None,
+        },
+    }
+}
+
+/// Records of a package that was published that it is not: the channel has not what was made for it.
+///
+/// # Errors
+/// The journal cannot be written.
+pub(crate) fn take_back(
+    release: &mut Release,
+    package: &PackageKey,
+    error: &conda_publish::Error,
+) -> Result<(), Error> {
+    let returned = Event::Returned {
+        to: Progress::Attested,
+        reason: with_causes(error),
+    };
+    release.record(package, returned)?;
+    release.record(package, unpublished(error))
 }
 
 /// How a published package is announced.

@@ -4,20 +4,19 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use cep27::Sha256;
 use conda_attest::{Package as Subject, Policy, Predicate, Trust, Verifier};
-use conda_publish::{ChannelReader, Listed, Patience, RemoteChannel, Sidecar};
+use conda_publish::{Channel, ChannelReader, Keeps, Listed, Patience, RemoteChannel, Sidecar};
 use futures::StreamExt as _;
-use release_manifest::{Package, PackageKey, Source};
+use release_manifest::{Package, PackageKey, PublishResult, Source};
 use tokio::time::Instant;
 
+use super::publishing::failed;
 use crate::{
     error::Error,
+    exit::Status,
     printer::{Printer, count},
     progress::Activity,
     target::{ReadAt, Target},
 };
-
-/// How long a channel may take until clients see what was published.
-const VISIBLE_WITHIN: Duration = Duration::from_secs(300);
 
 /// Between two looks at a channel, first and at most.
 const LOOK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
@@ -31,6 +30,8 @@ pub(crate) struct Wanted {
     pub(crate) sha256: Option<Sha256>,
     /// Who signed the attestation that the channel serves for it, where it serves one.
     pub(crate) made: Option<Made>,
+    /// Whether the channel has all of it that it will ever have.
+    pub(crate) is_final: bool,
 }
 
 /// What tells the attestation that was made from others of the same package.
@@ -45,10 +46,12 @@ pub(crate) struct Made {
 
 impl Wanted {
     /// What was recorded of a package, with its attestation where the channel keeps it.
-    pub(crate) fn of(package: &Package, is_kept: bool) -> Self {
+    pub(crate) fn of(package: &Package, channel: &dyn Channel, is_kept: bool) -> Self {
         let attestation = package.attestation.as_ref().filter(|_| is_kept);
+        let published = package.published.as_ref();
         Self {
             sha256: package.sha256,
+            is_final: published.is_some_and(|it| is_final(channel, it.result)),
             made: attestation.map(|attestation| Made {
                 identity: attestation.identity.clone(),
                 issuer: attestation.issuer.clone(),
@@ -58,29 +61,45 @@ impl Wanted {
     }
 }
 
+/// Whether a channel will never have more of a package that was published with this result: somebody else may have brought
+/// it, or we and were interrupted, and it takes an attestation with the package or not at all.
+pub(crate) fn is_final(channel: &dyn Channel, result: PublishResult) -> bool {
+    matches!(channel.attestations(), Keeps::Native { .. }) && result != PublishResult::Uploaded
+}
+
+/// What clients found.
+pub(crate) struct Sight {
+    /// What they see as it was published.
+    pub(crate) seen: Vec<PackageKey>,
+    /// What they never will: the channel has its bytes, and not its attestation.
+    pub(crate) unattested: BTreeMap<PackageKey, conda_publish::Error>,
+    /// Whether they saw everything.
+    pub(crate) status: Status,
+}
+
 /// Waits until clients find each of these packages in the channel, with the bytes that were published and the
-/// attestation that was made. Gives those that they found in time.
+/// attestation that was made, for as long as that may take.
 ///
 /// # Errors
 /// Clients find something else than what was published.
 pub(crate) async fn see(
     wanted: BTreeMap<PackageKey, Wanted>,
     target: &Target,
-    trust: &Trust,
-    source: &Source,
+    (trust, source): (&Trust, &Source),
+    within: Duration,
     printer: &Printer,
-) -> Result<Vec<PackageKey>, Error> {
+) -> Result<Sight, Error> {
     let clients = Clients {
         wanted: &wanted,
         target,
         verifier: Verifier::new(trust)?.with_source(source.clone()),
     };
     let activity = Activity::start(printer, "Seeing", wanted.len());
-    let mut unseen: BTreeMap<PackageKey, String> = wanted
+    let mut unseen: BTreeMap<PackageKey, Unseen> = wanted
         .keys()
-        .map(|package| (package.clone(), "not looked for yet".to_owned()))
+        .map(|package| (package.clone(), Unseen::because("not looked for yet")))
         .collect();
-    let deadline = Instant::now() + VISIBLE_WITHIN;
+    let deadline = Instant::now() + within;
     let mut pause = LOOK.0;
     loop {
         let before = unseen.len();
@@ -102,13 +121,35 @@ pub(crate) async fn see(
         let seen = count(seen, "package");
         printer.status("Seen", &format!("{seen} at {}, {how}", target.attested()));
     }
-    for (package, reason) in &unseen {
-        printer.failure("Unseen", &format!("{package}: {reason}"));
+    let is_hopeless = |package: &PackageKey, unseen: &Unseen| {
+        unseen.lacks_attestation && wanted.get(package).is_some_and(|it| it.is_final)
+    };
+    let mut unattested = BTreeMap::new();
+    for (package, unseen) in &unseen {
+        if is_hopeless(package, unseen) {
+            let error = conda_publish::Error::Unattested {
+                package: Box::new(package.clone()),
+                channel: target.name().to_owned(),
+            };
+            failed(package, &error, printer);
+            unattested.insert(package.clone(), error);
+        } else {
+            printer.failure("Unseen", &format!("{package}: {}", unseen.reason));
+        }
     }
+    let status = match (unattested.is_empty(), unseen.is_empty()) {
+        (false, _) => Status::Publish,
+        (true, false) => Status::Incomplete,
+        (true, true) => Status::Done,
+    };
     let seen = wanted.into_keys();
-    Ok(seen
-        .filter(|package| !unseen.contains_key(package))
-        .collect())
+    Ok(Sight {
+        seen: seen
+            .filter(|package| !unseen.contains_key(package))
+            .collect(),
+        unattested,
+        status,
+    })
 }
 
 struct Clients<'a> {
@@ -120,14 +161,38 @@ struct Clients<'a> {
 /// Why a package is not there as it was published.
 enum Missing {
     /// It may appear later.
-    Yet(String),
+    Yet(Unseen),
     /// Something else is there.
     Wrong(Error),
 }
 
+/// Why clients do not see a package.
+#[derive(Clone)]
+struct Unseen {
+    reason: String,
+    /// Whether its bytes are there, and nothing is missing but the attestation that was made.
+    lacks_attestation: bool,
+}
+
+impl Unseen {
+    fn because(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            lacks_attestation: false,
+        }
+    }
+
+    fn without_attestation(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            lacks_attestation: true,
+        }
+    }
+}
+
 impl Clients<'_> {
     /// Takes away what is there, and says of the others why they are not.
-    async fn look(&self, unseen: &mut BTreeMap<PackageKey, String>) -> Result<(), Error> {
+    async fn look(&self, unseen: &mut BTreeMap<PackageKey, Unseen>) -> Result<(), Error> {
         let wanted: Vec<PackageKey> = unseen.keys().cloned().collect();
         let mut looks = Vec::new();
         match self.target.read_at()? {
@@ -145,7 +210,7 @@ impl Clients<'_> {
                 let remote = match opened {
                     Ok(remote) => remote,
                     Err(error) => {
-                        let reason = crate::error::with_causes(&error);
+                        let reason = Unseen::because(crate::error::with_causes(&error));
                         unseen.values_mut().for_each(|it| it.clone_from(&reason));
                         return Ok(());
                     }
@@ -190,13 +255,16 @@ impl Clients<'_> {
         listed: &BTreeMap<PackageKey, Listed>,
         key: &PackageKey,
     ) -> Result<(), Missing> {
-        let yet = |error: conda_publish::Error| Missing::Yet(crate::error::with_causes(&error));
+        let yet = |error: conda_publish::Error| {
+            Missing::Yet(Unseen::because(crate::error::with_causes(&error)))
+        };
         let listed = listed.get(key).ok_or_else(not_listed)?;
         let wanted = self.wanted(key)?;
         let download = remote.download(listed).await.map_err(yet)?;
         if Some(download.sha256()) != wanted.sha256 {
             let found = download.sha256();
-            return Err(Missing::Yet(format!("the channel serves sha256 {found}")));
+            let reason = format!("the channel serves sha256 {found}");
+            return Err(Missing::Yet(Unseen::because(reason)));
         }
         let sidecar = match wanted.made {
             Some(_) => remote.sidecar(key).await.map_err(yet)?,
@@ -207,7 +275,7 @@ impl Clients<'_> {
 
     fn wanted(&self, key: &PackageKey) -> Result<&Wanted, Missing> {
         let wanted = self.wanted.get(key);
-        wanted.ok_or_else(|| Missing::Yet("it is not part of the release".to_owned()))
+        wanted.ok_or_else(|| Missing::Yet(Unseen::because("it is not part of the release")))
     }
 
     /// Whether a client that has these bytes and attestations accepts them as what was published.
@@ -221,8 +289,9 @@ impl Clients<'_> {
         let Some(made) = &wanted.made else {
             return Ok(());
         };
+        let without = |reason: String| Err(Missing::Yet(Unseen::without_attestation(reason)));
         let Some(sidecar) = sidecar else {
-            return Err(Missing::Yet("no attestation is served for it".to_owned()));
+            return without("no attestation is served for it".to_owned());
         };
         let subject = Subject {
             path: bytes.to_owned(),
@@ -247,12 +316,12 @@ impl Clients<'_> {
         });
         match (is_ours, verdicts.iter().find(|verdict| !verdict.passed())) {
             (true, _) => Ok(()),
-            (false, Some(verdict)) => Err(Missing::Yet(format!(
+            (false, Some(verdict)) => without(format!(
                 "the attestation that is served does not verify: {verdict}"
-            ))),
-            (false, None) => Err(Missing::Yet(
-                "the attestations that are served are others than the one that was made".to_owned(),
             )),
+            (false, None) => without(
+                "the attestations that are served are others than the one that was made".to_owned(),
+            ),
         }
     }
 }
@@ -268,7 +337,7 @@ fn listed(
 }
 
 fn not_listed() -> Missing {
-    Missing::Yet("the repodata does not list it".to_owned())
+    Missing::Yet(Unseen::because("the repodata does not list it"))
 }
 
 fn wrong(error: conda_publish::Error) -> Missing {

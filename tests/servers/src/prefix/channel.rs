@@ -37,6 +37,7 @@ pub(super) struct Stored {
 pub(super) struct Packages {
     by_name: BTreeMap<(Subdir, String), Shelved>,
     stopped_indexing: bool,
+    hides_attestations: bool,
 }
 
 #[derive(Debug)]
@@ -122,6 +123,10 @@ impl Packages {
         self.stopped_indexing = true;
     }
 
+    pub(super) fn hide_attestations(&mut self, hides: bool) {
+        self.hides_attestations = hides;
+    }
+
     /// Takes a package, in place of any of its name.
     pub(super) fn insert(&mut self, package: Stored, folder: &Path) {
         let Stored {
@@ -157,7 +162,11 @@ impl Packages {
                     true => &mut conda,
                     false => &mut tar_bz2,
                 };
-                records.insert(file.clone(), package.record.clone());
+                let mut record = package.record.clone();
+                if let (true, Some(record)) = (self.hides_attestations, record.as_object_mut()) {
+                    record.remove("attestations_sha256");
+                }
+                records.insert(file.clone(), record);
             }
         }
         let is_there = subdir == Subdir::NOARCH || !conda.is_empty() || !tar_bz2.is_empty();
@@ -179,7 +188,8 @@ impl Packages {
             }
         };
         let package = self.by_name.get(&(subdir, file.to_owned()))?;
-        let sidecar = package.sidecar.clone()?;
+        let shown = package.sidecar.clone();
+        let sidecar = shown.filter(|_| !self.hides_attestations)?;
         let is_it = kind.is_none_or(|hash| hash == super::upload::hash(&sidecar).to_string());
         is_it.then_some(sidecar)
     }

@@ -243,6 +243,11 @@ impl PrefixServer {
         self.shared.state().packages.stop_indexing();
     }
 
+    /// Shows no attestations, as while they lag behind their packages, or shows them again.
+    pub fn hide_attestations(&self, hides: bool) {
+        self.shared.state().packages.hide_attestations(hides);
+    }
+
     /// The names of all packages that it has, as `subdir/file`.
     pub fn packages(&self) -> Vec<String> {
         let state = self.shared.state();
