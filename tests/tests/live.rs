@@ -493,3 +493,39 @@ fn many_machines_release_what_the_channel_has_not() {
     assert_eq!(manifest(&machines)["isolation"], "separate-job");
     verify(&machines, &sigstore, &channel).ends(0);
 }
+
+#[test]
+fn what_a_killed_run_left_without_attestation_is_warned_of_elsewhere_and_mended_where_it_was_made()
+{
+    let Some(sigstore) = Sigstore::start(COMMIT) else {
+        return;
+    };
+    let killed = workspace(&["one"]);
+    let channel = killed.beside("channel");
+    let to = channel.display().to_string();
+    killed.run(["build", "-x", "--to", &to]).ends(0);
+    run(&killed, &sigstore, &["sign", "-x"]).ends(0);
+    // So far it came, and another one indexes what is there.
+    let packages = format!("{LIVE}/packages");
+    let name = killed.packages_in(&packages).remove(0);
+    release(&workspace(&["other"]), &sigstore, &channel, &[]).ends(0);
+    let left = channel.join("noarch").join(&name);
+    fs::copy(killed.path(&packages).join("noarch").join(&name), left).unwrap();
+    release(&workspace(&["another"]), &sigstore, &channel, &[]).ends(0);
+
+    let fresh = workspace(&["one", "two"]);
+    release(&fresh, &sigstore, &channel, &[])
+        .ends(0)
+        .says(&format!(
+            "noarch/{name} is left out, as the channel has it, but without an attestation"
+        ));
+    assert_eq!(results(&fresh), ["one skipped", "two uploaded"]);
+    verify(&fresh, &sigstore, &channel).ends(7);
+
+    let mended = release(&killed, &sigstore, &channel, &[]).ends(0);
+    assert!(!mended.mentions("Built"), "{mended}");
+    assert_eq!(results(&killed), ["one identical"]);
+    verify(&killed, &sigstore, &channel).ends(0);
+    let fresh = release(&workspace(&["one"]), &sigstore, &channel, &[]).ends(0);
+    assert!(!fresh.mentions("without an attestation"), "{fresh}");
+}

@@ -73,6 +73,8 @@ pub enum Keeps {
 pub struct Present {
     /// The hash of its bytes; `None` where the channel doesn't tell.
     pub sha256: Option<Sha256>,
+    /// Whether attestations are served for it; `None` where that takes another question.
+    pub attested: Option<bool>,
 }
 
 /// Hears how an upload goes, while it goes.

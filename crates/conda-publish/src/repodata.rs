@@ -26,6 +26,8 @@ pub struct Listed {
     pub sha256: Option<Sha256>,
     /// The size, in bytes, that the repodata has for it.
     pub size: Option<u64>,
+    /// Whether the repodata advertises attestations for it (CEP-50).
+    pub attested: bool,
     /// Its build number, as its record has it.
     pub build_number: Option<u64>,
     /// When it was built, as its record has it: the channel's word, and nothing that anybody proved.
@@ -116,6 +118,11 @@ impl Repodata {
 }
 
 impl Record {
+    /// Whether attestations are advertised, whatever is said of them.
+    pub(crate) fn is_attested(&self) -> bool {
+        self.attestations_sha256.is_some()
+    }
+
     /// The hash under which the record advertises the attestations of its package (CEP-50); `None` where it
     /// advertises none.
     ///
@@ -152,6 +159,7 @@ fn listed(subdir: Subdir, name: &str, record: &Record) -> Result<Listed, String>
         package: PackageKey { subdir, file },
         sha256,
         size: record.size,
+        attested: record.is_attested(),
         build_number: record.build_number,
         claimed: record.timestamp,
     })

@@ -8,7 +8,7 @@ use conda_publish::{
     AttestationStore, Channel, ChannelLocation, GithubRelease, Keeps, Patience, Present,
     StoreLocation, TokenSource,
 };
-use release_manifest::{Event, PackageKey, Progress, Published, Source};
+use release_manifest::{Event, PackageKey, Progress, Published, Skipped, Source};
 
 use crate::{
     commands::{
@@ -124,6 +124,29 @@ impl<'a> Live<'a> {
             (asked, attester) => {
                 let errors = [asked.err(), attester.err()];
                 Err(Error::Preflight(errors.into_iter().flatten().collect()))
+            }
+        }
+    }
+
+    /// Warns of what is left out since the channel has it, but without an attestation: a run that was killed leaves it so.
+    pub(crate) fn warn_of_unattested(
+        &self,
+        release: &Release,
+        existing: &BTreeMap<PackageKey, Present>,
+    ) {
+        if self.publishing.without_attestation {
+            return;
+        }
+        let is_unattested =
+            |key: &PackageKey| existing.get(key).and_then(|it| it.attested) == Some(false);
+        for package in release.manifest().packages() {
+            let key = package.key();
+            let skipped = package.skipped.as_ref();
+            let is_left_out = skipped.is_some_and(|it| it.reason != Skipped::NOT_SELECTED);
+            if is_left_out && is_unattested(&key) {
+                self.attester.printer.warning(&format!(
+                    "{key} is left out, as the channel has it, but without an attestation: the same command adds it where the package was built and attested; else raise its build number"
+                ));
             }
         }
     }

@@ -313,7 +313,7 @@ pub(crate) fn check_live(
         asks_for_provenance: workspace.config().sign.provenance,
         is_published: &|package| match existing.and_then(|it| it.get(&package.key())) {
             None => Err("the channel does not have it".to_owned()),
-            Some(Present { sha256 }) if sha256.is_some() && *sha256 != package.sha256 => {
+            Some(Present { sha256, .. }) if sha256.is_some() && *sha256 != package.sha256 => {
                 Err("the channel does not serve the recorded bytes".to_owned())
             }
             Some(_) => Ok(()),

@@ -121,8 +121,11 @@ impl Target {
         for listed in self.listed().await? {
             let listed = listed?;
             if names.contains(&listed.package) {
-                let sha256 = listed.sha256;
-                existing.insert(listed.package, Present { sha256 });
+                let present = Present {
+                    sha256: listed.sha256,
+                    attested: Some(listed.attested),
+                };
+                existing.insert(listed.package, present);
             }
         }
         Ok(existing)

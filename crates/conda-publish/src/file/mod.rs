@@ -182,8 +182,11 @@ impl Channel for FileChannel {
             let mut present = BTreeMap::new();
             for package in packages {
                 if let Some(sha256) = folder.lookup(&package)? {
-                    let sha256 = Some(sha256);
-                    present.insert(package, Present { sha256 });
+                    let found = Present {
+                        sha256: Some(sha256),
+                        attested: None,
+                    };
+                    present.insert(package, found);
                 }
             }
             Ok(present)

@@ -769,10 +769,13 @@ async fn a_channel_works_through_the_trait() {
     channel.preflight().await.unwrap();
     channel.put(&greet, &()).await.unwrap();
     channel.finish().await.unwrap();
-    let sha256 = Some(greet.sha256);
+    let present = Present {
+        sha256: Some(greet.sha256),
+        attested: None,
+    };
     assert_eq!(
         channel.lookup(&asked).await.unwrap(),
-        BTreeMap::from([(greet.package.clone(), Present { sha256 })])
+        BTreeMap::from([(greet.package.clone(), present)])
     );
     file.retain(&BTreeSet::new()).unwrap();
     channel.finish().await.unwrap();

@@ -132,7 +132,11 @@ impl RemoteChannel {
             at: self.url.join([package.subdir.as_str(), REPODATA]).into(),
             reason: format!("the sha256 of {package}: {error}"),
         })?;
-        Ok(Some(Present { sha256 }))
+        Ok(Some(Present {
+            sha256,
+            // Not every server advertises those that it has.
+            attested: record.is_attested().then_some(true),
+        }))
     }
 
     /// The hash of the bytes under a package's name, whether it is listed or not; `None` where there are none.

@@ -226,25 +226,21 @@ impl Channel for S3Channel {
         for subdir in subdirs {
             records.insert(subdir, self.bucket.records(subdir).await?);
         }
-        let listed = |package: &PackageKey| {
-            let record: &Record = records.get(&package.subdir)?.get(package.file.as_str())?;
-            Some((record.sha256.as_ref()?.parse().ok()?, record.size?))
+        let record = |package: &PackageKey| -> Option<&Record> {
+            records.get(&package.subdir)?.get(package.file.as_str())
         };
-        let asked: Vec<_> = packages
-            .iter()
-            .map(|package| (package.clone(), listed(package)))
-            .collect();
-        let found: Vec<_> = stream::iter(asked)
-            .map(|(package, listed)| async move {
-                let sha256 = self.bucket.hash_of(&package, listed).await?;
-                Ok::<_, Error>((package, sha256))
+        let found: Vec<_> = stream::iter(packages.clone())
+            .map(|package| {
+                let record = record(&package);
+                async move {
+                    let present = self.bucket.present(&package, record).await?;
+                    Ok::<_, Error>(present.map(|present| (package, present)))
+                }
             })
             .buffer_unordered(AT_ONCE)
             .try_collect()
             .await?;
-        let present =
-            |(package, sha256): (_, Option<_>)| sha256.map(|_| (package, Present { sha256 }));
-        Ok(found.into_iter().filter_map(present).collect())
+        Ok(found.into_iter().flatten().collect())
     }
 
     async fn put(&self, upload: &Upload, reporter: &dyn Reporter) -> Result<Placed, Error> {

@@ -16,9 +16,10 @@ use super::bucket::{Bucket, Condition, Content, HASH, Hashes};
 use super::index::{NOT_LEGACY, is_legacy};
 use super::multipart::{Completed, Multipart};
 use crate::blocking::blocking;
+use crate::repodata::Record;
 use crate::retry::Retries;
 use crate::source::{Fault, Source, Watch};
-use crate::{Error, Reporter, Upload, archive, disk};
+use crate::{Error, Present, Reporter, Upload, archive, disk};
 
 /// The size of a part, in bytes, and the size up to which a package is sent at once.
 pub(super) const PART: u64 = 8 * 1024 * 1024;
@@ -281,11 +282,32 @@ impl Bucket {
         }
     }
 
+    /// What is there under a package's name, which has this record in the repodata.
+    pub(super) async fn present(
+        &self,
+        package: &PackageKey,
+        record: Option<&Record>,
+    ) -> Result<Option<Present>, Error> {
+        let listed = record.and_then(|it| Some((it.sha256.as_ref()?.parse().ok()?, it.size?)));
+        let Some(sha256) = self.hash_of(package, listed).await? else {
+            return Ok(None);
+        };
+        let is_attested = match record {
+            Some(record) => record.is_attested(),
+            // As a run leaves it that was killed before it came to the index.
+            None => self.has_sidecar(package).await?,
+        };
+        Ok(Some(Present {
+            sha256: Some(sha256),
+            attested: Some(is_attested),
+        }))
+    }
+
     /// The hash of a package, as cheaply as it can be known for certain enough; `None` where there is no such package.
     ///
     /// `listed` is what the repodata says. Where it and the object's metadata don't agree, or neither tells, the bytes
     /// decide.
-    pub(super) async fn hash_of(
+    async fn hash_of(
         &self,
         package: &PackageKey,
         listed: Option<(Sha256, u64)>,

@@ -69,6 +69,11 @@ impl Bucket {
         Err(self.unexpected(&mutable, "it is another one each time"))
     }
 
+    /// Whether a package has a sidecar.
+    pub(super) async fn has_sidecar(&self, package: &PackageKey) -> Result<bool, Error> {
+        Ok(self.head(&mutable_key(package)).await?.is_some())
+    }
+
     /// Adds bundles to the sidecar of a package, which was `current` a moment ago, and gives the hash of what it is
     /// then; `None` where it has none.
     ///

@@ -161,6 +161,7 @@ impl PublishArgs {
             Live::prepare(workspace, &target, who, needs_identity, publishing, printer).await?;
         let existing = target.existing(release.plan()).await?;
         live.attester.check(&mut release, Some(&existing))?;
+        live.warn_of_unattested(&release, &existing);
         live.attester.readmit(&mut release, false).await?;
         let status = live.publish(&mut release, self.keep_going).await?;
         release.compact()?;

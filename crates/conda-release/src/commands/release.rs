@@ -133,6 +133,7 @@ impl ReleaseArgs {
         let who = (&self.trust, &self.identity);
         let live = Live::prepare(workspace, target, who, true, &self.publishing, printer).await?;
         live.attester.check(&mut run.release, Some(&run.existing))?;
+        live.warn_of_unattested(&run.release, &run.existing);
         let worker = pipeline::worker(workspace)?;
         let (release, planning) = (&mut run.release, &run.planning);
         pipeline::build(release, planning, &worker, printer).await?;

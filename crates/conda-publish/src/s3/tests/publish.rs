@@ -100,8 +100,33 @@ async fn the_same_again_changes_nothing_and_other_bytes_are_a_conflict() {
     }
     let asked = BTreeSet::from([key(GREET), key(DATA)]);
     let present = channel.lookup(&asked).await.unwrap();
-    let sha256 = Some(first.sha256);
-    assert_eq!(present, BTreeMap::from([(key(GREET), Present { sha256 })]));
+    let expected = Present {
+        sha256: Some(first.sha256),
+        attested: Some(true),
+    };
+    assert_eq!(present, BTreeMap::from([(key(GREET), expected)]));
+}
+
+#[tokio::test]
+async fn what_has_no_attestation_is_told_from_what_has_one_also_before_it_is_listed() {
+    let Some((server, sources)) = start() else {
+        return;
+    };
+    let channel = channel_at(&server.endpoint(), PATH);
+    let whole = upload(sources.path(), GREET, "hello");
+    let bare = Upload {
+        bundles: Vec::new(),
+        ..whole.clone()
+    };
+    let asked = BTreeSet::from([whole.package.clone()]);
+    let attested = async || channel.lookup(&asked).await.unwrap()[&whole.package].attested;
+    channel.put(&bare, &()).await.unwrap();
+    assert_eq!(attested().await, Some(false));
+    channel.finish().await.unwrap();
+    assert_eq!(attested().await, Some(false));
+    channel.put(&whole, &()).await.unwrap();
+    channel.finish().await.unwrap();
+    assert_eq!(attested().await, Some(true));
 }
 
 fn modified(server: &VersityGw) -> Vec<std::time::SystemTime> {
