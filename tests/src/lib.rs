@@ -9,6 +9,7 @@
 mod attested;
 mod browser;
 mod gate;
+mod outputs;
 mod prefix;
 mod privilege;
 mod process;
@@ -22,6 +23,7 @@ mod workspace;
 pub use attested::{Attested, write_package};
 pub use browser::Browser;
 pub use gate::Gate;
+pub use outputs::step_outputs;
 pub use prefix::{PREFIX_KEY, prefix_server};
 pub use privilege::{Mount, in_namespace};
 pub use process::{Output, Running, program, within};

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use end_to_end::{Output, Workspace};
+use end_to_end::{Output, Workspace, step_outputs};
 use fs_err as fs;
 
 /// A step with files of its own.
@@ -45,15 +45,7 @@ impl<'a> Step<'a> {
 
     /// The outputs, read as the runner reads them.
     fn outputs(&self) -> BTreeMap<String, String> {
-        let text = fs::read_to_string(&self.output).unwrap();
-        let mut lines = text.lines();
-        let mut outputs = BTreeMap::new();
-        while let Some(line) = lines.next() {
-            let (name, word) = line.split_once("<<").expect("name<<word");
-            let value: Vec<&str> = lines.by_ref().take_while(|line| *line != word).collect();
-            outputs.insert(name.to_owned(), value.join("\n"));
-        }
-        outputs
+        step_outputs(&fs::read_to_string(&self.output).unwrap())
     }
 }
 

@@ -3,11 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     path::{Path, PathBuf},
 };
 
-use end_to_end::{Output, Workspace};
+use end_to_end::{Output, Workspace, step_outputs};
 use fs_err as fs;
 use release_manifest::{Digest, Isolation, Manifest, Package, Plan, Progress, Shards};
 use serde_json::{Value, json};
@@ -240,6 +240,7 @@ fn the_job_that_plans_says_what_the_others_need() {
     let outputs = workspace.beside("outputs");
     let mut command =
         workspace.command(["plan", "--shard-by", "recipe", "--output-format", "json"]);
+    fs::write(&outputs, "").unwrap();
     command.env("GITHUB_OUTPUT", &outputs);
     let document = workspace.run_command(command).ends(0).json();
     let written =
@@ -248,9 +249,7 @@ fn the_job_that_plans_says_what_the_others_need() {
     let shards = Shards::from_json(written("shards.json").as_bytes(), &plan).unwrap();
     assert_eq!(document["plan_digest"], json!(plan.digest()));
     assert_eq!(document["shards_digest"], json!(shards.digest()));
-    let text = fs::read_to_string(outputs).unwrap();
-    let outputs: BTreeMap<&str, &str> =
-        text.lines().map(|it| it.split_once('=').unwrap()).collect();
+    let outputs = step_outputs(&fs::read_to_string(outputs).unwrap());
     assert_eq!(outputs["plan-digest"], plan.digest().to_string());
     assert_eq!(outputs["shards-digest"], shards.digest().to_string());
     for (wave, jobs) in [(1, 2), (2, 1), (3, 0), (4, 0)] {
@@ -264,6 +263,11 @@ fn the_job_that_plans_says_what_the_others_need() {
         );
         assert_eq!(document[format!("matrix-{wave}")], matrix);
     }
+
+    // What the others could not hear is an error.
+    let mut command = workspace.command(["plan", "--shard-by", "recipe"]);
+    command.env("GITHUB_OUTPUT", workspace.beside("gone"));
+    workspace.run_command(command).ends(3).says("gone");
 }
 
 #[test]

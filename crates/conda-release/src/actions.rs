@@ -6,6 +6,7 @@
 mod command;
 mod log;
 mod markdown;
+mod outputs;
 mod summary;
 
 use std::{
@@ -19,6 +20,7 @@ use release_report::Report;
 
 pub(crate) use command::{Annotation, harmless_json, without_commands};
 pub(crate) use log::{Fold, Log};
+pub(crate) use outputs::Outputs;
 
 use crate::{exit::Status, output::OutputFolder, printer::Printer, workspace::Workspace};
 
@@ -31,7 +33,7 @@ pub(crate) struct Actions {
     /// How the log folds.
     pub(crate) log: Log,
     summary: Option<PathBuf>,
-    output: Option<PathBuf>,
+    outputs: Option<Outputs>,
     checkout: Option<PathBuf>,
 }
 
@@ -45,7 +47,7 @@ impl Actions {
             .then(|| Self {
                 log: Log::default(),
                 summary: path("GITHUB_STEP_SUMMARY"),
-                output: path("GITHUB_OUTPUT"),
+                outputs: Outputs::detect(),
                 checkout: path("GITHUB_WORKSPACE"),
             })
     }
@@ -114,12 +116,10 @@ impl Actions {
     }
 
     fn add_outputs(&self, printer: &Printer, outputs: &[(&str, String)]) {
-        let Some(path) = &self.output else { return };
-        let lines = outputs
-            .iter()
-            .map(|(name, value)| command::output(name, value));
-        let added = append(path, &lines.collect::<String>());
-        warn(added, "outputs of the step", path, printer);
+        let Some(file) = &self.outputs else { return };
+        let outputs = outputs.iter().map(|(name, value)| (*name, &**value));
+        let set = file.set(outputs);
+        warn(set, "outputs of the step", file.path(), printer);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, process::Command};
 
-use end_to_end::Output;
+use end_to_end::{Output, step_outputs};
 use fs_err as fs;
 use serde_json::{Map, Value, json};
 
@@ -206,38 +206,11 @@ impl<'a> Machine<'a> {
         let output: Output = self.github.workspace.run_command(bash);
         let [outputs, paths] = files.map(|(_, file)| fs::read_to_string(file).unwrap());
         self.paths.extend(paths.lines().map(PathBuf::from));
+        let outputs = step_outputs(&outputs).into_iter();
         Done {
             succeeded: output.status == Some(0),
-            outputs: pairs(&outputs),
+            outputs: outputs.map(|(name, value)| (name, json!(value))).collect(),
             log: output.to_string(),
         }
     }
-}
-
-/// The outputs of a step, as its file has them: `name=value`, or `name<<WORD` and lines up to that word.
-fn pairs(file: &str) -> Map<String, Value> {
-    let mut pairs = Map::new();
-    let mut lines = file.lines();
-    while let Some(line) = lines.next() {
-        let equals = line.find('=').unwrap_or(line.len());
-        let (name, value) = match line.find("<<").filter(|at| *at < equals) {
-            Some(at) => {
-                let word = &line[at + 2..];
-                let value: Vec<&str> = lines.by_ref().take_while(|line| *line != word).collect();
-                (&line[..at], value.join("\n"))
-            }
-            None => (&line[..equals], line[equals + 1..].to_owned()),
-        };
-        pairs.insert(name.to_owned(), json!(value));
-    }
-    pairs
-}
-
-#[test]
-fn outputs_have_one_line_or_many() {
-    let file = "a=1=<<2\nb<<END\nx\ny=z\nEND\nc=\n";
-    assert_eq!(
-        Value::Object(pairs(file)),
-        json!({"a": "1=<<2", "b": "x\ny=z", "c": ""})
-    );
 }

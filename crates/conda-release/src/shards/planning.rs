@@ -16,7 +16,7 @@ use release_manifest::{
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{PLAN, SHARDS, outputs::export};
+use super::{PLAN, SHARDS, tell_jobs};
 use crate::{
     error::Error, input, output::write_atomically, printer::Printer, table::table,
     workspace::Workspace,
@@ -124,7 +124,9 @@ impl PlanningArgs {
         ];
         let digests = digests.map(|(name, digest)| (name.to_owned(), digest.to_string()));
         let digests = digests.iter().map(|(name, text)| (name.clone(), &**text));
-        export(digests.clone().chain(named.iter().cloned()))?;
+        let outputs = digests.clone().chain(named.iter().cloned());
+        let outputs: Vec<(String, &str)> = outputs.collect();
+        tell_jobs(outputs.iter().map(|(name, value)| (&**name, *value)))?;
         printer.status("Written", &format!("`{}`", workspace.shown(folder)));
         for (name, digest) in digests {
             printer.status("Digest", &format!("--{name} {digest}"));

@@ -12,7 +12,7 @@ use crate::{
     printer::{Printer, count},
     release::Release,
     run::Run,
-    shards::{Assignment, DigestArgs, export_shard, hand_over, read_all},
+    shards::{Assignment, DigestArgs, hand_over, read_all, tell_jobs},
     workspace::Workspace,
 };
 
@@ -87,7 +87,9 @@ impl ShardBuild<'_> {
         release.compact()?;
 
         let over = hand_over(&release, shard)?;
-        export_shard(self.shard, over.digest)?;
+        // Each job of a matrix has an output of its own.
+        let (output, digest) = (format!("shard-{}", self.shard), over.digest.to_string());
+        tell_jobs([(&*output, &*digest)])?;
         printer.status(
             "Handed over",
             &format!(
