@@ -9,7 +9,7 @@ use regex::Regex;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    actions::copy, examples::PACKAGES, expression::as_text, model::Texts, runner::ours,
+    actions::copy, examples::PACKAGES, expression::as_text, model::Texts, private, runner::ours,
     scene::Scene,
 };
 
@@ -273,4 +273,17 @@ fn many_jobs_of_gitlab_build_and_one_signs_and_publishes() {
     assert_eq!(jobs.len(), 18, "{jobs:?}");
     assert_eq!(scene.uploaded().len(), PACKAGES.len());
     scene.verify(&[]).ends(0);
+}
+
+#[test]
+fn a_job_of_gitlab_reads_a_private_channel_with_a_variable_of_kind_file() {
+    let Some(mut scene) = private::scene() else {
+        return;
+    };
+    let file = scene.workspace.beside("variable");
+    fs::write(&file, private::credentials()).unwrap();
+    let file = file.display().to_string();
+    scene.machine.insert("RATTLER_AUTH_FILE".to_owned(), file);
+    assert_eq!(succeed(run(&scene, EXAMPLE, "push")), ["release 1"]);
+    assert_eq!(scene.uploaded(), ["two"]);
 }

@@ -13,6 +13,9 @@ use crate::{
     runner::{Github, OURS, REPOSITORY, ours},
 };
 
+/// The command that hides a text in the log of its job.
+pub(crate) const MASK: &str = "::add-mask::";
+
 /// A step's surroundings.
 pub(crate) struct Machine<'a> {
     pub(crate) github: &'a Github<'a>,
@@ -118,7 +121,8 @@ impl<'a> Machine<'a> {
                 ("CI", "true".to_owned()),
                 ("GITHUB_ACTIONS", "true".to_owned()),
                 ("GITHUB_EVENT_NAME", self.github.event.to_owned()),
-                ("GITHUB_REF", "refs/heads/main".to_owned()),
+                ("GITHUB_REF", self.github.reference.to_owned()),
+                ("GITHUB_REF_NAME", self.github.reference_name().to_owned()),
                 ("GITHUB_REPOSITORY", REPOSITORY.to_owned()),
                 ("GITHUB_SHA", commit),
                 ("GITHUB_STEP_SUMMARY", path("summary")),
@@ -148,7 +152,8 @@ impl<'a> Machine<'a> {
                     "an expression in the script of `{}`",
                     step.name
                 );
-                self.shell(script, step.shell.as_deref().or(shell), &env)
+                let folder = step.working_directory.as_deref().unwrap_or(".");
+                self.shell(script, step.shell.as_deref().or(shell), folder, &env)
             }
             (None, Some(action)) => {
                 let with = values(&step.with, scope);
@@ -177,7 +182,13 @@ impl<'a> Machine<'a> {
         last
     }
 
-    fn shell(&mut self, script: &str, shell: Option<&str>, env: &BTreeMap<String, Value>) -> Done {
+    fn shell(
+        &mut self,
+        script: &str,
+        shell: Option<&str>,
+        folder: &str,
+        env: &BTreeMap<String, Value>,
+    ) -> Done {
         let file = self.folder.join("step.sh");
         fs::write(&file, script).unwrap();
         let options: &[&str] = match shell {
@@ -185,12 +196,15 @@ impl<'a> Machine<'a> {
             Some("bash") => &["--noprofile", "--norc", "-eo", "pipefail"],
             Some(other) => panic!("the shell `{other}` is not played"),
         };
-        let files = ["GITHUB_OUTPUT", "GITHUB_PATH"].map(|name| (name, self.folder.join(name)));
+        let files = ["GITHUB_OUTPUT", "GITHUB_PATH", "GITHUB_ENV"];
+        let files = files.map(|name| (name, self.folder.join(name)));
         for (_, file) in &files {
             fs::write(file, "").unwrap();
         }
         let mut bash = Command::new("bash");
-        bash.args(options).arg(&file).current_dir(self.work());
+        bash.args(options)
+            .arg(&file)
+            .current_dir(self.work().join(folder));
         bash.env_clear()
             .envs(self.environment())
             .envs(files.clone());
@@ -204,13 +218,23 @@ impl<'a> Machine<'a> {
             .chain(std::env::split_paths(&path));
         bash.env("PATH", std::env::join_paths(paths).unwrap());
         let output: Output = self.github.workspace.run_command(bash);
-        let [outputs, paths] = files.map(|(_, file)| fs::read_to_string(file).unwrap());
+        let [outputs, paths, variables] = files.map(|(_, file)| fs::read_to_string(file).unwrap());
         self.paths.extend(paths.lines().map(PathBuf::from));
+        self.env.extend(step_outputs(&variables));
         let outputs = step_outputs(&outputs).into_iter();
         Done {
             succeeded: output.status == Some(0),
             outputs: outputs.map(|(name, value)| (name, json!(value))).collect(),
-            log: output.to_string(),
+            log: with_masks(&output.to_string()),
         }
     }
+}
+
+/// A log without what its commands ask to hide. Where else that stands it is seen here, so that tests find it.
+fn with_masks(log: &str) -> String {
+    let shown = log.split_inclusive('\n').map(|line| match line {
+        mask if mask.starts_with(MASK) => format!("{MASK}***\n"),
+        line => line.to_owned(),
+    });
+    shown.collect()
 }

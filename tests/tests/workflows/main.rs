@@ -11,6 +11,7 @@ mod expression;
 mod gitlab;
 mod machine;
 mod model;
+mod private;
 mod refused;
 mod rules;
 mod runner;

@@ -40,6 +40,8 @@ pub(crate) struct Job {
     pub(crate) uses: Option<String>,
     #[serde(default)]
     pub(crate) with: BTreeMap<String, Value>,
+    #[serde(default)]
+    pub(crate) secrets: BTreeMap<String, Value>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -78,6 +80,7 @@ pub(crate) struct Step {
     #[serde(default)]
     pub(crate) with: BTreeMap<String, Value>,
     pub(crate) shell: Option<String>,
+    pub(crate) working_directory: Option<String>,
     #[serde(default)]
     pub(crate) env: BTreeMap<String, Value>,
     pub(crate) run: Option<String>,

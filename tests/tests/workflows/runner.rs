@@ -36,12 +36,22 @@ pub(crate) struct Github<'a> {
     pub(crate) sigstore: Option<&'a Sigstore>,
     /// Why the workflow runs.
     pub(crate) event: &'static str,
+    /// The branch or tag that it runs for.
+    pub(crate) reference: &'static str,
+    /// The secrets of the repository.
+    pub(crate) secrets: Texts,
     /// What machines have in their environment.
     pub(crate) machine: Texts,
     /// What is replaced in the files before they run, as a user edits an example, or breaks it.
     pub(crate) edits: Vec<(String, String)>,
     /// What happens right before a job, with a way to try it.
     pub(crate) before: Option<(&'static str, Before<'a>)>,
+}
+
+/// What a workflow is given by whoever runs it.
+struct Given {
+    inputs: Value,
+    secrets: Value,
 }
 
 /// What happens before a job. The second argument runs the job, of which nobody hears.
@@ -73,6 +83,8 @@ impl<'a> Github<'a> {
             workspace,
             sigstore,
             event,
+            reference: "refs/heads/main",
+            secrets: Texts::new(),
             machine: Texts::new(),
             edits: Vec::new(),
             before: None,
@@ -140,16 +152,26 @@ impl<'a> Github<'a> {
             self.event
         );
         let mut ran = Vec::new();
-        self.run_jobs(&workflow, "", None, &json!({}), &mut ran);
+        let given = Given {
+            inputs: json!({}),
+            secrets: json!(self.secrets),
+        };
+        self.run_jobs(&workflow, "", None, &given, &mut ran);
         ran
+    }
+
+    /// The last part of the branch or tag.
+    pub(crate) fn reference_name(&self) -> &str {
+        self.reference.rsplit('/').next().unwrap()
     }
 
     fn context(&self, workflow: &Workflow) -> Value {
         json!({
             "workflow": workflow.name,
             "event_name": self.event,
-            "ref": "refs/heads/main",
+            "ref": self.reference,
             "repository": REPOSITORY,
+            "token": "token-of-the-job",
         })
     }
 
@@ -159,7 +181,7 @@ impl<'a> Github<'a> {
         workflow: &Workflow,
         prefix: &str,
         most: Option<&Texts>,
-        inputs: &Value,
+        given: &Given,
         ran: &mut Vec<Ran>,
     ) -> bool {
         let mut results: BTreeMap<&String, Value> = BTreeMap::new();
@@ -183,8 +205,8 @@ impl<'a> Github<'a> {
             };
             let scope = scope
                 .with("github", self.context(workflow))
-                .with("inputs", inputs.clone())
-                .with("secrets", json!({}))
+                .with("inputs", given.inputs.clone())
+                .with("secrets", given.secrets.clone())
                 .with("needs", Value::Object(needs));
             let name = format!("{prefix}{id}");
             let result = match scope.holds(job.r#if.as_deref()) {
@@ -248,22 +270,32 @@ impl<'a> Github<'a> {
 
     /// Runs a workflow of ours that another calls.
     fn call(&self, called: &str, name: &str, job: &Job, scope: &Scope, ran: &mut Vec<Ran>) -> bool {
-        let (path, _) = called.split_once('@').unwrap();
-        let path = path
-            .strip_prefix(OURS)
-            .expect("a workflow of ours")
-            .trim_start_matches('/');
+        let path = match called.strip_prefix("./") {
+            Some(path) => path,
+            None => {
+                let (path, _) = called.split_once('@').unwrap();
+                let path = path.strip_prefix(OURS).expect("a workflow of ours");
+                path.trim_start_matches('/')
+            }
+        };
         let workflow: Workflow = serde_yaml::from_str(&self.read(path)).unwrap();
         let call = workflow.on["workflow_call"].as_ref().unwrap();
         let inputs: BTreeMap<String, Input> =
             serde_json::from_value(call["inputs"].clone()).unwrap();
         let with = values(&job.with, scope);
-        let inputs = given(&inputs, with);
+        for secret in job.secrets.keys() {
+            let is_declared = call["secrets"].get(secret).is_some();
+            assert!(is_declared, "there is no secret `{secret}`");
+        }
+        let given = Given {
+            inputs: given(&inputs, with),
+            secrets: json!(values(&job.secrets, scope)),
+        };
         self.run_jobs(
             &workflow,
             &format!("{name}/"),
             Some(&job.permissions),
-            &inputs,
+            &given,
             ran,
         )
     }

@@ -1,10 +1,15 @@
 //! What the tests of workflows begin with: a repository, its channel, and who vouches for its jobs.
 
-use channel_servers::prefix::{PrefixOptions, PrefixServer, Publisher};
+use std::path::Path;
+
+use channel_servers::prefix::{Access, PrefixOptions, PrefixServer, Publisher};
 use end_to_end::{Output, Sigstore, Workspace};
 use fs_err as fs;
 
-use crate::runner::{Github, REPOSITORY, Ran};
+use crate::{
+    model::Texts,
+    runner::{Github, REPOSITORY, Ran},
+};
 
 /// Who signs in the workflow that others call.
 pub(crate) const SIGNER: &str = "conda-release/conda-release/.github/workflows/conda-release.yml@0000000000000000000000000000000000000000";
@@ -14,7 +19,9 @@ pub(crate) struct Scene {
     pub(crate) workspace: Workspace,
     pub(crate) sigstore: Sigstore,
     pub(crate) server: PrefixServer,
-    _runtime: tokio::runtime::Runtime,
+    /// What its machines have in their environment besides.
+    pub(crate) machine: Texts,
+    runtime: tokio::runtime::Runtime,
 }
 
 impl Scene {
@@ -30,6 +37,22 @@ impl Scene {
 
     /// A repository whose jobs are of this workflow, or of its own.
     pub(crate) fn of(workspace: Workspace, signer: &str) -> Option<Self> {
+        Self::with(workspace, signer, PrefixOptions::default())
+    }
+
+    /// The same, with a channel that only who has this token may read, and that this package is in.
+    pub(crate) fn private(workspace: Workspace, token: &str, there: &Path) -> Option<Self> {
+        let options = PrefixOptions {
+            private: true,
+            api_keys: [(token.to_owned(), Access::Read)].into(),
+            ..PrefixOptions::default()
+        };
+        let scene = Self::with(workspace, SIGNER, options)?;
+        scene.runtime.block_on(scene.server.publish(there));
+        Some(scene)
+    }
+
+    fn with(workspace: Workspace, signer: &str, options: PrefixOptions) -> Option<Self> {
         let sigstore = Sigstore::start_called(&workspace.git(&["rev-parse", "HEAD"]), signer)?;
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let server = runtime.block_on(PrefixServer::start(PrefixOptions {
@@ -40,13 +63,14 @@ impl Scene {
                 issuer: sigstore.issuer().to_owned(),
                 repository: REPOSITORY.to_owned(),
             }),
-            ..PrefixOptions::default()
+            ..options
         }));
         let scene = Self {
             workspace,
             sigstore,
             server,
-            _runtime: runtime,
+            machine: Texts::new(),
+            runtime,
         };
         fs::write(scene.config(), scene.configuration(REPOSITORY)).unwrap();
         Some(scene)
@@ -68,6 +92,7 @@ impl Scene {
     /// GitHub, when this happens to the repository.
     pub(crate) fn github(&self, event: &'static str) -> Github<'_> {
         let mut github = Github::new(&self.workspace, Some(&self.sigstore), event);
+        github.machine.extend(self.machine.clone());
         let config = self.config().display().to_string();
         github
             .machine

@@ -170,7 +170,12 @@ mod tests {
             assert!(refused(name, "secret"), "{name}");
             assert!(!refused(name, ""), "{name}");
         }
-        for name in ["PATH", "GITHUB_ACTIONS", "GITHUB_TOKEN"] {
+        for name in [
+            "PATH",
+            "GITHUB_ACTIONS",
+            "GITHUB_TOKEN",
+            "RATTLER_AUTH_FILE",
+        ] {
             assert!(!refused(name, "value"), "{name}");
         }
     }
