@@ -1,6 +1,10 @@
 //! The actions of others that our workflows use, played: what they take, what they make, and what they need for it.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use conda_attest::{ActionsEndpoint, Trust, sign_statement};
 use fs_err as fs;
@@ -41,6 +45,7 @@ pub(crate) fn run(action: &str, with: &BTreeMap<String, Value>, machine: &Machin
         "actions/upload-artifact" => upload(&mut inputs, machine),
         "actions/download-artifact" => download(&mut inputs, machine),
         "actions/attest" => attest(&mut inputs, machine),
+        "actions/attest-build-provenance" => attest_build(&mut inputs, machine),
         other => panic!("the action {other} is not played"),
     };
     inputs.end(action);
@@ -66,16 +71,16 @@ fn upload(inputs: &mut Inputs<'_>, machine: &Machine<'_>) -> Done {
     let missing = inputs.take("if-no-files-found");
     let replaces = inputs.take("overwrite").as_deref() == Some("true");
     inputs.take("retention-days");
-    let path = machine.work().join(inputs.take("path").unwrap());
+    let paths = matching(&machine.work().join(inputs.take("path").unwrap()));
     let artifact = machine.github.artifacts().join(&name);
     assert!(
         !name.contains(['/', '\\', ':', '"', '<', '>', '|', '*', '?']),
         "{name}"
     );
-    if !path.exists() {
+    if paths.is_empty() {
         return match missing.as_deref() {
             Some("ignore") => Done::with(&[]),
-            _ => Done::failed(format!("no files at {}", path.display())),
+            _ => Done::failed("no files with the path"),
         };
     }
     match artifact.exists() {
@@ -83,14 +88,25 @@ fn upload(inputs: &mut Inputs<'_>, machine: &Machine<'_>) -> Done {
         true => return Done::failed(format!("there is an artifact {name}")),
         false => {}
     }
-    match path.is_dir() {
-        true => copy(&path, &artifact),
-        false => {
-            fs::create_dir_all(&artifact).unwrap();
-            fs::copy(&path, artifact.join(path.file_name().unwrap())).unwrap();
+    for path in paths {
+        match path.is_dir() {
+            true => copy(&path, &artifact),
+            false => {
+                fs::create_dir_all(&artifact).unwrap();
+                fs::copy(&path, artifact.join(path.file_name().unwrap())).unwrap();
+            }
         }
     }
     Done::with(&[])
+}
+
+/// What is there of a path, whose last part may be a pattern.
+fn matching(path: &Path) -> Vec<PathBuf> {
+    let name = pattern(path.file_name().unwrap().to_str().unwrap());
+    let entries = fs::read_dir(path.parent().unwrap()).into_iter().flatten();
+    let entries = entries.map(|entry| entry.unwrap());
+    let entries = entries.filter(|it| name.is_match(it.file_name().to_str().unwrap()));
+    entries.map(|entry| entry.path()).collect()
 }
 
 fn download(inputs: &mut Inputs<'_>, machine: &Machine<'_>) -> Done {
@@ -103,13 +119,14 @@ fn download(inputs: &mut Inputs<'_>, machine: &Machine<'_>) -> Done {
         copy(&artifacts.join(name), &to);
         return Done::with(&[]);
     }
-    let pattern = pattern(&inputs.take("pattern").unwrap());
+    let pattern = pattern(inputs.take("pattern").as_deref().unwrap_or("*"));
+    let merges = inputs.take("merge-multiple").as_deref() == Some("true");
     let names = fs::read_dir(&artifacts).unwrap();
     let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let names: Vec<String> = names.filter(|name| pattern.is_match(name)).collect();
     for name in &names {
         // The only one gets no folder of its own.
-        let to = if names.len() == 1 {
+        let to = if names.len() == 1 || merges {
             to.clone()
         } else {
             to.join(name)
@@ -190,4 +207,17 @@ fn attest(inputs: &mut Inputs<'_>, machine: &Machine<'_>) -> Done {
     let path = machine.folder.join("temp/attestation.json");
     fs::write(&path, bundle).unwrap();
     Done::with(&[("bundle-path", path.display().to_string())])
+}
+
+/// Attests what a list of checksums names. Nothing here reads it: that it could be made is all.
+fn attest_build(inputs: &mut Inputs<'_>, machine: &Machine<'_>) -> Done {
+    if !machine.may("id-token") || !machine.may("attestations") {
+        return Done::failed("attesting takes `id-token: write` and `attestations: write`");
+    }
+    let sums = machine
+        .work()
+        .join(inputs.take("subject-checksums").unwrap());
+    let sums = fs::read_to_string(sums).unwrap();
+    assert!(sums.lines().all(|line| line.contains("  ")), "{sums}");
+    Done::with(&[])
 }

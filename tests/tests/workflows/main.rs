@@ -13,6 +13,7 @@ mod machine;
 mod model;
 mod private;
 mod refused;
+mod released;
 mod rules;
 mod runner;
 mod scene;

@@ -38,8 +38,11 @@ fn every_action_is_pinned_by_its_commit_and_says_its_version() {
     for file in everywhere.chain(["action.yml".to_owned()]) {
         for line in ours(&file).lines() {
             let line = line.trim_start_matches([' ', '-']);
+            // What is called from here is of the same commit.
+            let is_here = line.starts_with("uses: ./.github/workflows/conda-release.yml")
+                && file.starts_with(".github/");
             assert!(
-                !line.starts_with("uses:") || pinned.is_match(line),
+                !line.starts_with("uses:") || is_here || pinned.is_match(line),
                 "{file}: {line}"
             );
         }
@@ -134,5 +137,34 @@ fn the_program_is_installed_in_one_way() {
             (&same.run, &same.env, &same.shell),
             (&step.run, &step.env, &step.shell)
         );
+    }
+}
+
+#[test]
+fn a_release_of_ours_is_made_by_one_job_and_packaged_by_the_program_in_it() {
+    let workflow: Workflow = serde_yaml::from_str(&ours(".github/workflows/release.yml")).unwrap();
+    assert!(workflow.permissions.is_empty());
+    for (name, job) in &workflow.jobs {
+        let writes: Vec<&str> = job
+            .permissions
+            .iter()
+            .filter(|(_, level)| *level == "write")
+            .map(|(permission, _)| permission.as_str())
+            .collect();
+        let expected: &[&str] = match name.as_str() {
+            "publish" => &["attestations", "contents", "id-token"],
+            "packages" => &["id-token"],
+            _ => &[],
+        };
+        assert_eq!(writes, expected, "{name}");
+        let runs = job.steps.iter().filter_map(|step| step.run.as_deref());
+        let compiles = runs.into_iter().any(|script| script.contains("cargo"));
+        assert!(!compiles || writes.is_empty(), "{name}");
+    }
+    let packages = &workflow.jobs["packages"];
+    assert_eq!(packages.needs.all(), ["publish"]);
+    for (input, value) in &packages.with {
+        let output = format!("${{{{ needs.publish.outputs.{input} }}}}");
+        assert_eq!(*value, output.as_str());
     }
 }

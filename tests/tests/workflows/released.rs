@@ -1,0 +1,88 @@
+//! A release of this repository: its programs, and then its packages by the program that was just released.
+
+use end_to_end::program;
+use fs_err as fs;
+
+use crate::{
+    examples::is_somebody,
+    runner::Github,
+    scene::{Jobs as _, Scene, repository},
+};
+
+const RELEASE: &str = ".github/workflows/release.yml";
+const SIGNER: &str =
+    "conda-release/conda-release/.github/workflows/conda-release.yml@refs/tags/v0.2.0";
+
+/// Puts a program on the PATH of every job.
+fn tool(github: &Github<'_>, name: &str, script: &str) {
+    let file = github.workspace.beside("tools").join(name);
+    fs::write(&file, format!("#!/bin/sh\nset -eu\n{script}\n")).unwrap();
+    fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn what_a_tag_releases_attests_and_publishes_the_packages_of_its_repository() {
+    let workspace = repository(&[("one", &[]), ("two", &["one"])]);
+    for file in ["README.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE"] {
+        workspace.write(file, file);
+    }
+    workspace.commit();
+    let Some(scene) = Scene::of(workspace, SIGNER) else {
+        return;
+    };
+    let mut github = scene.github("push");
+    github.reference = "refs/tags/v0.2.0";
+    // Compiling it here is what made this test, and GitHub's releases are a folder.
+    tool(&github, "rustup", "");
+    let shim = "target/release/cargo-conda-release";
+    tool(
+        &github,
+        "cargo",
+        &format!(
+            "mkdir -p target/release\nprintf '#!/bin/sh\\nexec {} \"$@\"\\n' > {shim}\nchmod +x {shim}",
+            program().display()
+        ),
+    );
+    tool(
+        &github,
+        "gh",
+        &format!(
+            "test \"$1 $2 $GH_TOKEN\" = 'release create token-of-the-job'\nmkdir '{releases}'/\"$3\"\ncp archives/* '{releases}'/\"$3\"/",
+            releases = scene.workspace.beside("releases").display()
+        ),
+    );
+    let ran = github.run(RELEASE).succeed();
+    let names = ran.names();
+    assert_eq!(
+        names[..6],
+        [
+            "build 1",
+            "build 2",
+            "build 3",
+            "build 4",
+            "build 5",
+            "publish 1"
+        ]
+    );
+    assert_eq!(names[6], "packages/plan 1");
+    assert_eq!(names.last(), Some(&"packages/release 1"));
+    for job in &ran {
+        let signs = ["publish 1", "packages/release 1"].contains(&&*job.job);
+        assert_eq!(is_somebody(&job.environment), signs, "{}", job.job);
+    }
+    assert_eq!(scene.uploaded(), ["one", "two"]);
+    scene.verify(&["--signer-workflow", SIGNER]).ends(0);
+
+    // The hash that the packages' jobs pin is of what was released, not of what they find.
+    let tamper = |github: &Github<'_>, _: &dyn Fn() -> crate::runner::Ran| {
+        let sums = github.workspace.beside("releases/v0.2.0/SHA256SUMS");
+        let text = fs::read_to_string(&sums).unwrap();
+        fs::write(sums, text + "\n").unwrap();
+    };
+    fs::remove_dir_all(scene.workspace.beside("releases/v0.2.0")).unwrap();
+    github.before = Some(("packages/plan", &tamper));
+    let ran = github.run(RELEASE);
+    assert_eq!(ran.failed(), ["packages/plan 1"]);
+    let log = &ran.job("packages/plan 1").log;
+    assert!(log.contains("SHA256SUMS: FAILED"), "{log}");
+}
