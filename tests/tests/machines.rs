@@ -211,6 +211,11 @@ fn what_was_merged_is_signed_and_published() {
     let machines = Machines::plan(&workspace, BY_RECIPE);
     machines.build_all();
     machines.merge(&[]).ends(0);
+    let page = fs::read_to_string(workspace.rehearsal("report.html")).unwrap();
+    assert!(page.contains("3 packages tested"), "{page}");
+    for package in workspace.manifest().packages() {
+        assert!(page.contains(&package.key().to_string()), "{page}");
+    }
     workspace.run(["sign"]).ends(0);
     workspace.run(["publish"]).ends(0);
     let manifest = workspace.manifest();
@@ -387,10 +392,39 @@ fn a_failed_build_is_one_failure_in_the_jobs_after_it_too() {
         .merge(&[])
         .ends(9)
         .says(&format!("shard {b} left 1 package unbuilt or untested"));
+    let merged = workspace.manifest();
+    assert_eq!(merged.packages()[0].progress, Progress::Tested);
+    // Why is for people: it is on the page, with the log, and decides nothing.
+    assert!(merged.packages().iter().all(|it| it.error.is_none()));
+    let page = || fs::read_to_string(workspace.rehearsal("report.html")).unwrap();
+    let first = page();
+    for part in [
+        "1 of 3 packages failed",
+        "What waits for it",
+        "The end of its log",
+    ] {
+        assert!(first.contains(part), "{part} is not in {first}");
+    }
+
+    // What a shard calls a log is one, or is left alone.
+    let manifest = fs::read(workspace.rehearsal("release-manifest.json")).unwrap();
+    machines.edit(b, |manifest| {
+        let mut packages = manifest["packages"].as_array_mut().unwrap().iter_mut();
+        let failed = packages.find(|it| it["error"].is_object()).unwrap();
+        failed["error"]["log"] = json!("release-manifest.json");
+        failed["error"]["message"] = json!("<script>alert(1)</script>");
+    });
+    machines.merge(&[]).ends(9);
     assert_eq!(
-        workspace.manifest().packages()[0].progress,
-        Progress::Tested
+        fs::read(workspace.rehearsal("release-manifest.json")).unwrap(),
+        manifest
     );
+    let page = page();
+    assert!(
+        page.contains("&lt;script&gt;alert(1)&lt;/script&gt;"),
+        "{page}"
+    );
+    assert!(!page.contains("The end of its log"), "{page}");
 }
 
 #[test]

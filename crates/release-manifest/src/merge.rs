@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    Error, Isolation, Manifest, Package, PackageKey, Plan, Progress, RelativePath, SchemaVersion,
-    Times,
+    Error, Isolation, Manifest, Package, PackageError, PackageKey, Plan, Progress, RelativePath,
+    SchemaVersion, Times,
 };
 
 /// What a build job hands to the job that merges: its manifest, and which packages of the plan
@@ -47,6 +47,35 @@ impl Manifest {
             }
         }
         Ok(merged)
+    }
+}
+
+impl Manifest {
+    /// What people are to see of a merged release: also why build jobs could not build what was theirs.
+    ///
+    /// Never to be stored: a shard's word on it decides nothing, and a later run knows nothing of it.
+    #[must_use]
+    pub fn with_reasons<'a>(&self, shards: impl IntoIterator<Item = Shard<'a>>) -> Self {
+        let mut shown = self.clone();
+        for Shard { packages, manifest } in shards {
+            for key in packages {
+                let (Some(position), Some(told)) = (self.position(key), manifest.package(key))
+                else {
+                    continue;
+                };
+                let package = &mut shown.packages[position];
+                if package.progress >= Progress::Tested || package.skipped.is_some() {
+                    continue;
+                }
+                package.error = told.error.clone().map(|error| PackageError {
+                    log: error.log.filter(is_log),
+                    ..error
+                });
+                let is_planned = |by: &&PackageKey| self.position(by).is_some();
+                package.blocked_by = told.blocked_by.iter().filter(is_planned).cloned().collect();
+            }
+        }
+        shown
     }
 }
 
@@ -121,7 +150,7 @@ fn take_package(planned: &Package, told: &Package) -> Result<Package, Error> {
         progress,
         skipped,
         tests_skipped,
-        // Why a package is missing is to be read in the job that failed to build it.
+        // Why a package is missing changes nothing: see `Manifest::with_reasons`.
         blocked_by: _,
         error: _,
         sha256,

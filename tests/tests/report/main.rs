@@ -313,6 +313,49 @@ fn a_rehearsal_is_reported_however_it_ends() {
     assert!(file.is_file(), "{output}");
 }
 
+#[test]
+fn what_many_machines_made_is_one_page() {
+    let Some(mut browser) = Browser::start() else {
+        return;
+    };
+    let workspace = Workspace::with_two_packages();
+    let lines = ["echo '<b>bold</b> and ::error::loud'", "false"];
+    workspace.script("third", &lines, "requirements:\n  host:\n    - second\n");
+    workspace.script("fourth", &["true"], "requirements:\n  host:\n    - third\n");
+    workspace.commit();
+    workspace.run(["plan", "--shard-by", "recipe"]).ends(0);
+    let (planned, built) = (workspace.beside("planned"), workspace.beside("built"));
+    fs::rename(workspace.rehearsal("shards"), &planned).unwrap();
+    fs::create_dir(&built).unwrap();
+    let plan = planned.join("plan.json").display().to_string();
+    let from = built.display().to_string();
+    for (shard, status) in [("1", 0), ("2", 0), ("3", 4), ("4", 9)] {
+        let output = format!("target/machine-{shard}");
+        let build = ["--output", &output, "build", "--plan", &plan];
+        let build = [&build[..], &["--shard", shard, "--from", &from]].concat();
+        workspace.run(build).ends(status);
+        let shard = format!("shard-{shard}");
+        let handed = workspace.path(output).join("rehearsal").join(&shard);
+        fs::rename(handed, built.join(shard)).unwrap();
+    }
+    workspace.run(["merge", "--plan", &plan, &from]).ends(9);
+    let file = workspace.rehearsal("report.html");
+    look_at(&mut browser, &file, "merged");
+    let text = browser.evaluate("document.body.textContent");
+    let text = text.as_str().unwrap();
+    for part in [
+        "1 of 4 packages failed",
+        "first-1.0.0-",
+        "second-1.0.0-",
+        "third-1.0.0-",
+        "fourth-1.0.0-",
+        "<b>bold</b> and ::error::loud",
+        "What waits for it",
+    ] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupted_release_is_reported_as_far_as_it_came() {

@@ -12,7 +12,8 @@ use crate::{
     pipeline,
     printer::{Printer, count},
     release::Release,
-    run::{Run, show},
+    report,
+    run::Run,
     shards::{Assignment, DigestArgs, read_all},
     workspace::Workspace,
 };
@@ -68,6 +69,14 @@ impl MergeArgs {
             handed.copy_package(&package.key(), &output)?;
             handed.copy_log(package, &output)
         })?;
+        let with_reasons = |manifest: &Manifest| {
+            let shards = handed.values().map(|handed| handed.as_shard());
+            manifest.with_reasons(shards)
+        };
+        let reasons = with_reasons(&manifest);
+        for handed in handed.values() {
+            handed.copy_logs_of_failures(&reasons, &output)?;
+        }
         let mut release = Release::merged(folder, plan.clone(), manifest, stored)?;
         for (package, skipped) in &shards.left_out {
             let is_left_out = release
@@ -88,7 +97,11 @@ impl MergeArgs {
                 count(shards.shards.len(), "shard")
             ),
         );
-        show(&release, workspace, printer)?;
+        let (folder, plan) = (release.folder(), release.plan());
+        let shown = with_reasons(release.manifest());
+        report::leave(folder, plan, &shown, workspace, printer)?;
+        printer.result(&pipeline::packages_table(&release, workspace.current()))?;
+        printer.json(release.manifest())?;
         for shard in &shards.shards {
             let number = shard.shard;
             let packages = shard.packages.iter();

@@ -178,8 +178,34 @@ impl Handed {
             return Ok(());
         };
         let path = log.under(Path::new(""));
-        let to = output.join(&path);
-        copy(&self.folder, &path, &to, &Content::AtMost(LOG_LIMIT))
+        self.copy_text(&path, output)
             .map_err(Error::output("copy", self.folder.join(&path)))
+    }
+
+    /// Copies to `OUTPUT/<mode>` the logs of what failed, of which `shown` says why (see [`Manifest::with_reasons`]). One
+    /// that could not be written is none.
+    ///
+    /// # Errors
+    /// One is no file, or too large.
+    pub(crate) fn copy_logs_of_failures(
+        &self,
+        shown: &Manifest,
+        output: &Path,
+    ) -> Result<(), Error> {
+        let packages = self.planned.packages.iter();
+        let errors = packages.filter_map(|key| shown.package(key)?.error.as_ref());
+        for log in errors.filter_map(|error| error.log.as_ref()) {
+            let path = log.under(Path::new(""));
+            match self.copy_text(&path, output) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                copied => copied.map_err(Error::output("copy", self.folder.join(&path)))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn copy_text(&self, path: &Path, output: &Path) -> io::Result<()> {
+        let to = output.join(path);
+        copy(&self.folder, path, &to, &Content::AtMost(LOG_LIMIT))
     }
 }
