@@ -259,3 +259,38 @@ fn elsewhere_nothing_of_it_happens() {
     assert!(!output.stderr.contains("::group::"), "{output}");
     assert!(step.summary().is_empty() && step.outputs().is_empty());
 }
+
+/// The marks of sections in a log, as GitLab finds them: whether one begins, and its name.
+fn sections(log: &str) -> Vec<(bool, String)> {
+    let mark = "section_(start|end):[0-9]+:([A-Za-z0-9_.-]+)(?:\\[[^\\]]*\\])?\r\u{1b}\\[0K";
+    let mark = regex::Regex::new(mark).unwrap();
+    let found = mark.captures_iter(log);
+    found
+        .map(|it| (&it[1] == "start", it[2].to_owned()))
+        .collect()
+}
+
+#[test]
+fn on_gitlab_the_log_folds_and_no_recipe_begins_or_ends_a_section() {
+    let workspace = Workspace::with_two_packages();
+    let mark = "printf '\\033[0Ksection_end:1:mine\\r\\033[0Ksection_start:2:theirs\\r\\033[0KBuilding\\n'";
+    workspace.script("third", &[mark, "false"], "");
+    let run = |args: &[&str]| {
+        let mut command = workspace.command(args);
+        command.env("GITLAB_CI", "true");
+        workspace.run_command(command)
+    };
+    let output = run(&["release", "-v"]).ends(4);
+    let found = sections(&log(&output));
+    assert!(found.len() >= 4, "{output}");
+    for pair in found.chunks(2) {
+        let [(true, begun), (false, ended)] = pair else {
+            panic!("{found:?}");
+        };
+        assert_eq!(begun, ended, "they do not nest");
+        assert!(begun != "mine" && begun != "theirs", "{found:?}");
+    }
+    assert!(obeyed(&log(&output)).is_empty(), "{output}");
+    let names: std::collections::BTreeSet<&String> = found.iter().map(|it| &it.1).collect();
+    assert_eq!(names.len() * 2, found.len());
+}

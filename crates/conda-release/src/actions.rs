@@ -1,4 +1,4 @@
-//! GitHub Actions: what a run tells it beside its log, through the files and commands of the runner.
+//! GitHub Actions: what a run tells it beside its log, through the files and commands of the runner. GitLab has the log alone.
 //!
 //! A job summary, annotations where something failed, outputs for later steps, and a log that folds. None of it decides
 //! how a run ends: a file that cannot be written is a warning.
@@ -7,6 +7,7 @@ mod command;
 mod log;
 mod markdown;
 mod outputs;
+mod runner;
 mod summary;
 
 use std::{
@@ -18,20 +19,19 @@ use fs_err as fs;
 use release_manifest::{Package, Progress};
 use release_report::Report;
 
-pub(crate) use command::{Annotation, harmless_json, without_commands};
+pub(crate) use command::{Annotation, harmless_json};
 pub(crate) use log::{Fold, Log};
 pub(crate) use outputs::Outputs;
+pub(crate) use runner::Runner;
 
 use crate::{exit::Status, output::OutputFolder, printer::Printer, workspace::Workspace};
 
 /// What GitHub takes of a step's summary, in bytes.
 const SUMMARY_LIMIT: u64 = 1 << 20;
 
-/// The runner of a job, as its environment describes it.
+/// GitHub's runner of a job, as its environment describes it.
 #[derive(Debug)]
 pub(crate) struct Actions {
-    /// How the log folds.
-    pub(crate) log: Log,
     summary: Option<PathBuf>,
     outputs: Option<Outputs>,
     checkout: Option<PathBuf>,
@@ -42,14 +42,11 @@ impl Actions {
     pub(crate) fn detect() -> Option<Self> {
         let path = |name| std::env::var_os(name).filter(|path| !path.is_empty());
         let path = |name| path(name).map(PathBuf::from);
-        std::env::var_os("GITHUB_ACTIONS")
-            .is_some_and(|value| value == "true")
-            .then(|| Self {
-                log: Log::default(),
-                summary: path("GITHUB_STEP_SUMMARY"),
-                outputs: Outputs::detect(),
-                checkout: path("GITHUB_WORKSPACE"),
-            })
+        (Runner::detect() == Some(Runner::GitHub)).then(|| Self {
+            summary: path("GITHUB_STEP_SUMMARY"),
+            outputs: Outputs::detect(),
+            checkout: path("GITHUB_WORKSPACE"),
+        })
     }
 
     /// Tells of a release: summary, annotations, outputs.

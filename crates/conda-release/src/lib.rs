@@ -116,8 +116,8 @@ impl Cli {
             self.global.verbosity(),
         );
         if self.global.verbose > 1 {
-            let on_actions = printer.actions().is_some();
-            trace(Traces { on_actions });
+            let runner = printer.runner();
+            trace(Traces { runner });
         }
         let status =
             run(self, invocation, &printer).unwrap_or_else(|error| report(&error, &printer));

@@ -13,7 +13,7 @@ use serde::Serialize;
 pub use release_report::{count, duration, size};
 
 use crate::{
-    actions::{Actions, Annotation, Fold, harmless_json, without_commands},
+    actions::{Actions, Annotation, Fold, Log, Runner, harmless_json},
     error::Error,
     foreign::harmless,
 };
@@ -57,7 +57,9 @@ pub struct Printer {
     format: OutputFormat,
     verbosity: Verbosity,
     bars: Mutex<Option<MultiProgress>>,
-    actions: Option<Arc<Actions>>,
+    /// How the log of a job folds.
+    log: Option<Arc<Log>>,
+    actions: Option<Actions>,
 }
 
 impl Printer {
@@ -74,21 +76,27 @@ impl Printer {
             format,
             verbosity,
             bars: Mutex::new(None),
-            actions: Actions::detect().map(Arc::new),
+            log: Runner::detect().map(|runner| Arc::new(Log::new(runner))),
+            actions: Actions::detect(),
         }
     }
 
     /// The runner of GitHub Actions, in a job of it.
     pub(crate) fn actions(&self) -> Option<&Actions> {
-        self.actions.as_deref()
+        self.actions.as_ref()
+    }
+
+    /// Who shows the log of the job that this runs in.
+    pub(crate) fn runner(&self) -> Option<Runner> {
+        self.log.as_ref().map(|log| log.runner)
     }
 
     /// A phase begins, whose lines belong together until what this returns is dropped.
     pub(crate) fn phase(&self, title: &str) -> PhaseOfLog {
-        if let Some(actions) = &self.actions {
-            actions.log.begin(title);
+        if let Some(log) = &self.log {
+            log.begin(title);
         }
-        PhaseOfLog(self.actions.clone())
+        PhaseOfLog(self.log.clone())
     }
 
     /// What stdout carries.
@@ -124,10 +132,8 @@ impl Printer {
     pub fn result(&self, text: &str) -> Result<(), Error> {
         match self.format {
             OutputFormat::Human => self
-                .above_bars(|| match &self.actions {
-                    Some(actions) => actions
-                        .log
-                        .text(Fold::Never, text, |text| write(io::stdout(), text)),
+                .above_bars(|| match &self.log {
+                    Some(log) => log.text(Fold::Never, text, |text| write(io::stdout(), text)),
                     None => write(io::stdout(), text),
                 })
                 .map_err(no_stdout()),
@@ -208,10 +214,10 @@ impl Printer {
     /// The end of somebody's log, on stderr however quiet.
     pub(crate) fn excerpt(&self, title: &str, lines: &[String]) {
         let lines = lines.iter().map(|line| harmless(line));
-        match &self.actions {
-            Some(actions) => {
+        match &self.log {
+            Some(log) => {
                 let lines = lines.collect::<Vec<_>>().join("\n");
-                actions.log.excerpt(title, &lines, to_stderr);
+                log.excerpt(title, &lines, to_stderr);
             }
             None => {
                 for line in lines {
@@ -223,8 +229,8 @@ impl Printer {
 
     /// Something to be seen beside a file, on GitHub Actions.
     pub(crate) fn annotate(&self, annotation: &Annotation) {
-        if let Some(actions) = &self.actions {
-            actions.log.command(&annotation.command(), to_stderr);
+        if let (Some(log), Some(_)) = (&self.log, &self.actions) {
+            log.command(&annotation.command(), to_stderr);
         }
     }
 
@@ -240,8 +246,8 @@ impl Printer {
     }
 
     fn stderr(&self, fold: Fold, text: &str) {
-        self.above_bars(|| match &self.actions {
-            Some(actions) => actions.log.text(fold, text, to_stderr),
+        self.above_bars(|| match &self.log {
+            Some(log) => log.text(fold, text, to_stderr),
             None => to_stderr(text),
         });
     }
@@ -258,31 +264,31 @@ impl Printer {
 
 /// A phase of the log; it ends when this is dropped.
 #[derive(Debug)]
-pub(crate) struct PhaseOfLog(Option<Arc<Actions>>);
+pub(crate) struct PhaseOfLog(Option<Arc<Log>>);
 
 impl Drop for PhaseOfLog {
     fn drop(&mut self) {
-        if let Some(actions) = &self.0 {
-            actions.log.end(to_stderr);
+        if let Some(log) = &self.0 {
+            log.end(to_stderr);
         }
     }
 }
 
-/// stderr for what is traced, past the bars; on GitHub Actions without commands.
+/// stderr for what is traced, past the bars; without what the runner of a job takes for more than text.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Traces {
-    /// Whether a runner listens.
-    pub(crate) on_actions: bool,
+    /// Who listens.
+    pub(crate) runner: Option<Runner>,
 }
 
 impl Write for Traces {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        match self.on_actions {
-            true => {
-                let text = without_commands(&String::from_utf8_lossy(event));
+        match self.runner {
+            Some(runner) => {
+                let text = runner.text(&String::from_utf8_lossy(event));
                 io::stderr().write_all(text.as_bytes())?;
             }
-            false => io::stderr().write_all(event)?,
+            None => io::stderr().write_all(event)?,
         }
         Ok(event.len())
     }

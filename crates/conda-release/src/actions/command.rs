@@ -51,7 +51,8 @@ pub(crate) fn output(name: &str, value: &str) -> String {
     format!("{name}<<{word}\n{value}\n{word}\n")
 }
 
-fn random_word() -> String {
+/// A word that nobody knows who does not see it.
+pub(crate) fn random_word() -> String {
     let letters = rand::rng().sample_iter(Alphanumeric).take(32);
     letters.map(char::from).collect()
 }

@@ -2,16 +2,21 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::command::{END_GROUP, group, without_commands, without_obeying};
+use super::runner::Runner;
 
 /// Which phase is under way, and whether its group is open. Groups do not nest.
-#[derive(Debug, Default)]
-pub(crate) struct Log(Mutex<State>);
+#[derive(Debug)]
+pub(crate) struct Log {
+    /// Who shows it.
+    pub(crate) runner: Runner,
+    state: Mutex<State>,
+}
 
 #[derive(Debug, Default)]
 struct State {
     phases: Vec<String>,
-    is_open: bool,
+    /// The name of the group that is open.
+    open: Option<String>,
 }
 
 /// Whether lines are folded away with the phase that is under way.
@@ -24,6 +29,14 @@ pub(crate) enum Fold {
 }
 
 impl Log {
+    /// A log that this runner shows.
+    pub(crate) fn new(runner: Runner) -> Self {
+        Self {
+            runner,
+            state: Mutex::default(),
+        }
+    }
+
     /// A phase begins.
     pub(crate) fn begin(&self, phase: &str) {
         self.lock().phases.push(phase.to_owned());
@@ -33,15 +46,16 @@ impl Log {
     pub(crate) fn end(&self, write: impl FnOnce(&str)) {
         let mut state = self.lock();
         state.phases.pop();
-        if state.phases.is_empty() && state.is_open {
-            state.is_open = false;
-            write(END_GROUP);
+        if state.phases.is_empty()
+            && let Some(name) = state.open.take()
+        {
+            write(&self.runner.end(&name));
         }
     }
 
     /// Writes text in which nothing is obeyed.
     pub(crate) fn text<T>(&self, fold: Fold, text: &str, write: impl FnOnce(&str) -> T) -> T {
-        self.put(fold, &without_commands(text), write)
+        self.put(fold, &self.runner.text(text), write)
     }
 
     /// Writes a command of ours, where it is seen.
@@ -51,25 +65,32 @@ impl Log {
 
     /// Writes somebody's log, in a group of its own.
     pub(crate) fn excerpt(&self, title: &str, lines: &str, write: impl FnOnce(&str)) {
-        let lines = without_obeying(lines);
-        self.command(&format!("{}\n{lines}\n{END_GROUP}", group(title)), write);
+        let group = self.runner.group(title);
+        let (lines, end) = (self.runner.lines(lines), self.runner.end(&group.name));
+        self.command(&format!("{}\n{lines}\n{end}", group.begin), write);
     }
 
     /// Writes under the lock, so that lines of several threads stand in the groups that they are for.
     fn put<T>(&self, fold: Fold, text: &str, write: impl FnOnce(&str) -> T) -> T {
         let mut state = self.lock();
         let phase = state.phases.first().filter(|_| fold == Fold::Away).cloned();
-        let before = match (phase, state.is_open) {
-            (Some(phase), false) => group(&phase),
-            (None, true) => END_GROUP.to_owned(),
-            (Some(_), true) | (None, false) => return write(text),
+        let before = match (phase, state.open.take()) {
+            (Some(phase), None) => {
+                let group = self.runner.group(&phase);
+                state.open = Some(group.name);
+                group.begin
+            }
+            (None, Some(name)) => self.runner.end(&name),
+            (_, open) => {
+                state.open = open;
+                return write(text);
+            }
         };
-        state.is_open = !state.is_open;
         write(&format!("{before}\n{text}"))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -78,12 +99,13 @@ mod tests {
     use std::cell::RefCell;
 
     use super::{Fold, Log};
+    use crate::actions::Runner;
 
     #[test]
     fn what_goes_well_is_folded_and_what_fails_is_seen() {
         let written = RefCell::new(String::new());
         let write = |text: &str| written.borrow_mut().push_str(&format!("{text}\n"));
-        let log = Log::default();
+        let log = Log::new(Runner::GitHub);
         log.text(Fold::Away, "before", write);
         log.begin("Building 2 packages");
         log.begin("Nested");
