@@ -56,6 +56,31 @@ fn every_link_within_the_repository_leads_somewhere() {
     }
 }
 
+/// Where files of this repository are, for who reads the book elsewhere.
+const REPOSITORY: &str = "https://github.com/conda-release/conda-release/blob/main/";
+
+#[test]
+fn a_link_out_of_the_book_leads_to_a_file_of_the_repository_by_its_address() {
+    let mut lead_out = 0;
+    for page in pages().iter().filter(|page| page.path.starts_with("docs")) {
+        for target in targets(page) {
+            let at = format!("{}: {target}", page.path.display());
+            if let Some(file) = target.strip_prefix(REPOSITORY) {
+                let file = file.split('#').next().unwrap_or_default();
+                assert!(root().join(file).exists(), "{at}: no such file");
+                lead_out += 1;
+            } else if !target.contains("://") {
+                // A built book has its own pages and nothing beside them.
+                let folder = page.path.parent().unwrap();
+                let file = target.split('#').next().unwrap_or_default();
+                let file = root().join(folder).join(file).canonicalize().unwrap();
+                assert!(file.starts_with(root().join("docs")), "{at}");
+            }
+        }
+    }
+    assert!(lead_out > 0);
+}
+
 #[test]
 fn every_page_of_the_book_is_in_its_summary_once() {
     let pages = pages();
