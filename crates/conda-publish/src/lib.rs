@@ -55,9 +55,7 @@ pub use github::GithubRelease;
 pub use location::{ChannelLocation, ChannelType};
 pub use open::{OpenOptions, open};
 pub use reader::ChannelReader;
-pub use release::{
-    Document, KeptRelease, RELEASES, ReleaseKeeper, ReleasePlaced, ReleaseUpload,
-};
+pub use release::{Document, KeptRelease, RELEASES, ReleaseKeeper, ReleasePlaced, ReleaseUpload};
 pub use remote::{ChannelUrl, Download, Patience, RemoteChannel};
 pub use repodata::Listed;
 pub use s3::S3Channel;

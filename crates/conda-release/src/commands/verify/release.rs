@@ -50,7 +50,7 @@ pub(super) struct Documents {
     path: String,
     statement: ReleaseStatement,
     /// The bundle, if there is one.
-    bundle: Option<Result<Vec<u8>, conda_attest::Error>>,
+    bundle: Option<Result<Vec<u8>, Failure>>,
 }
 
 impl Documents {
@@ -64,10 +64,15 @@ impl Documents {
         let bundle = bundle_of(path, &manifest);
         // What cannot be looked at must not be passed over.
         let is_there = bundle.try_exists().unwrap_or(true);
+        let unreadable = |error: conda_attest::Error| Failure {
+            finding: Finding::InvalidAttestation,
+            code: error.code().to_owned(),
+            message: with_causes(&error),
+        };
         let documents = Self {
             path: path.display().to_string(),
             statement: ReleaseStatement::about(&bytes).map_err(Error::state(path))?,
-            bundle: is_there.then(|| read_bundle(&bundle)),
+            bundle: is_there.then(|| read_bundle(&bundle).map_err(unreadable)),
         };
         Ok((documents, manifest))
     }
@@ -93,14 +98,7 @@ impl Release {
     pub(super) fn judge(documents: Documents, verifier: &Verifier, policy: &Policy) -> Self {
         let (state, error, attestation) = match documents.bundle {
             None => (State::Unattested, None, None),
-            Some(Err(error)) => {
-                let failure = Failure {
-                    finding: Finding::InvalidAttestation,
-                    code: error.code().to_owned(),
-                    message: with_causes(&error),
-                };
-                (State::Refused, Some(failure), None)
-            }
+            Some(Err(failure)) => (State::Refused, Some(failure), None),
             Some(Ok(bundle)) => {
                 let verdict = verifier.verify_release(&documents.statement, &bundle, policy);
                 (state(&verdict), None, Some(verdict))
