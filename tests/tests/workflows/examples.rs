@@ -1,6 +1,8 @@
 //! The examples for GitHub, as they are.
 
 use end_to_end::IDENTITY;
+use fs_err as fs;
+use serde_json::{Value, json};
 
 use crate::{
     runner::Github,
@@ -58,7 +60,7 @@ fn one_job_releases_and_another_audits() {
     let ran = audit("acme/pkgs").succeed();
     assert!(!is_somebody(&ran[0].environment));
     let report = scene.workspace.beside("artifacts/audit/audit.json");
-    let report = std::fs::read_to_string(report).unwrap();
+    let report = fs::read_to_string(report).unwrap();
     assert_eq!(
         report.matches("\"finding\": \"verified\"").count(),
         2,
@@ -97,6 +99,59 @@ fn many_jobs_build_and_one_signs_and_publishes() {
     // The same again has nothing to do.
     let again = scene.github("push").run(SHARDED).succeed();
     assert_eq!(again.names(), ["release/plan 1"]);
+}
+
+#[test]
+fn jobs_are_as_busy_as_the_last_release_says() {
+    let Some(scene) = Scene::sharded(&[("one", &[]), ("two", &[])]) else {
+        return;
+    };
+    // What the last release kept, in which one package took an hour.
+    let workspace = &scene.workspace;
+    workspace.run(["build"]).ends(0);
+    let manifest = fs::read(workspace.rehearsal("release-manifest.json")).unwrap();
+    let mut manifest: Value = serde_json::from_slice(&manifest).unwrap();
+    let packages = manifest["packages"].as_array_mut().unwrap();
+    let is_one = |package: &&mut Value| package["file"].as_str().unwrap().starts_with("one-");
+    let one = packages.iter_mut().find(is_one).unwrap();
+    one["times"]["built"]["milliseconds"] = json!(3_600_000);
+    let kept = workspace.beside("kept");
+    fs::create_dir(&kept).unwrap();
+    fs::write(kept.join("release-manifest.json"), manifest.to_string()).unwrap();
+
+    // Newest first: what a fork made, what is there no more, and the last release.
+    let run = |id, repository, expired| {
+        let run = json!({"id": id, "repository_id": 1, "head_repository_id": repository});
+        json!({"name": "release-manifest", "expired": expired, "workflow_run": run})
+    };
+    let runs = [run(30, 2, false), run(20, 1, true), run(10, 1, false)];
+    let answer = json!({"artifacts": runs});
+    let github = scene.github("push");
+    github.tool(
+        "gh",
+        &format!(
+            "test \"$GH_TOKEN\" = token-of-the-job\n\
+             case \"$*\" in\n\
+             'api repos/acme/pkgs/actions/artifacts?name=release-manifest --jq '*) echo '{answer}' | jq -r \"$4\" ;;\n\
+             'run download 10 --repo acme/pkgs --name release-manifest --dir '*) cp -r '{}' \"$9\" ;;\n\
+             *) exit 1 ;;\n\
+             esac",
+            kept.display()
+        ),
+    );
+    let ran = github.run(SHARDED).succeed();
+    let log = &ran.job("release/plan 1").log;
+    let minutes = log
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(5));
+    let hours = minutes.filter(|it| ["60", "61"].contains(it)).count();
+    assert_eq!(hours, 1, "{log}");
+
+    // One that cannot be read is none.
+    fs::write(kept.join("release-manifest.json"), "{}").unwrap();
+    let ran = scene.github("push").run(SHARDED).succeed();
+    let log = &ran.job("release/plan 1").log;
+    assert!(log.contains("No manifest of an earlier release"), "{log}");
 }
 
 #[test]

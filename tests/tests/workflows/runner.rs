@@ -122,14 +122,19 @@ impl<'a> Github<'a> {
 
         let tools = self.workspace.beside("tools");
         fs::create_dir_all(&tools).unwrap();
-        let curl = tools.join("curl");
         let script = format!(
-            "#!/bin/sh\nwhile [ $# -gt 0 ]; do case $1 in --output) to=$2 ;; https://*) url=$1 ;; esac; shift; done\n\
+            "while [ $# -gt 0 ]; do case $1 in --output) to=$2 ;; https://*) url=$1 ;; esac; shift; done\n\
              exec cp \"{}/${{url#https://github.com/{OURS}/releases/download/}}\" \"$to\"\n",
             self.workspace.beside("releases").display()
         );
-        fs::write(&curl, script).unwrap();
-        fs::set_permissions(&curl, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        self.tool("curl", &script);
+    }
+
+    /// Puts a program on the `PATH` of every job.
+    pub(crate) fn tool(&self, name: &str, script: &str) {
+        let file = self.workspace.beside("tools").join(name);
+        fs::write(&file, format!("#!/bin/sh\nset -eu\n{script}\n")).unwrap();
+        fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     }
 
     /// A file of this repository, edited.
