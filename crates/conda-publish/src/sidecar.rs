@@ -69,6 +69,11 @@ impl Sidecar {
         self.bundles.iter().map(String::as_str)
     }
 
+    /// The same, to be added elsewhere.
+    pub(crate) fn into_bundles(self) -> Vec<BundleText> {
+        self.bundles.into_iter().map(BundleText).collect()
+    }
+
     /// What repodata calls `attestations_sha256`: the hash of the whole sidecar.
     #[must_use]
     pub fn sha256(&self) -> Sha256 {

@@ -40,6 +40,8 @@ pub(super) struct Known {
     pub(super) index: Option<IndexJson>,
     /// Whether it, or an attestation of it, wasn't there before.
     pub(super) is_new: bool,
+    /// The sidecar that it was given.
+    pub(super) sidecar: Option<Sha256>,
 }
 
 /// A subdir, compared with its repodata.
@@ -175,7 +177,9 @@ impl Bucket {
         let mut rounds = Retries::new(&patience);
         loop {
             let survey = self.survey(subdir, known).await?;
-            if survey.is_right() || self.write(survey, known).await? {
+            if !self.restore_all(&survey, known).await?
+                && (survey.is_right() || self.write(survey, known).await?)
+            {
                 return Ok(());
             }
             let Some(delay) = rounds.delay(Duration::ZERO) else {
@@ -188,6 +192,22 @@ impl Bucket {
             };
             tokio::time::sleep(delay).await;
         }
+    }
+
+    /// Adds again the attestations that others' took the place of; whether there were any.
+    async fn restore_all(
+        &self,
+        survey: &Survey,
+        known: &BTreeMap<PackageKey, Known>,
+    ) -> Result<bool, Error> {
+        let mut any = false;
+        for (package, found) in &survey.sidecars {
+            let given = known.get(package).and_then(|known| known.sidecar);
+            if let Some(given) = given.filter(|given| given != found) {
+                any |= self.restore(package, given).await?;
+            }
+        }
+        Ok(any)
     }
 
     /// Writes what a survey found to be wrong; `false` where somebody else wrote meanwhile.

@@ -271,11 +271,13 @@ impl Channel for S3Channel {
             hashes,
             index,
             is_new: result == PublishResult::Uploaded,
+            sidecar: None,
         };
         // Known even if its attestations fail: it is there.
         self.known().insert(package.clone(), known.clone());
         let sidecar_sha256 = self.bucket.attest(package, &bundles, current).await?;
         known.is_new |= sidecar_sha256 != before;
+        known.sidecar = sidecar_sha256;
         self.known().insert(package.clone(), known);
         Ok(Placed {
             url: self.url(package),

@@ -130,6 +130,24 @@ impl Bucket {
         }
     }
 
+    /// Adds again to the sidecar of a package what it had as `given`, if it is not in it any more; whether it was not.
+    ///
+    /// A gateway may compare an object's tag and replace the object one after the other, so that of two who write at the
+    /// same time both are told that they did, and only one has.
+    pub(super) async fn restore(&self, package: &PackageKey, given: Sha256) -> Result<bool, Error> {
+        let hashed = hashed_key(package, given);
+        let Some(object) = self.get(&hashed, SIDECAR_LIMIT).await? else {
+            return Ok(false);
+        };
+        let bundles = self.parse(&hashed, &object)?.into_bundles();
+        let current = self.current(package).await?;
+        if current.with(package, &bundles)? == current.sidecar {
+            return Ok(false);
+        }
+        self.attest(package, &bundles, current).await?;
+        Ok(true)
+    }
+
     /// Makes sure that a sidecar is there under its hash.
     pub(super) async fn keep(&self, package: &PackageKey, sidecar: &Sidecar) -> Result<(), Error> {
         let hashed = hashed_key(package, sidecar.sha256());

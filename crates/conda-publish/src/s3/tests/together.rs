@@ -43,6 +43,31 @@ async fn two_publishers_at_once_lose_nothing() {
     assert_eq!(records(&channel, "noarch").await.len(), 2 * ROUNDS);
 }
 
+/// As where a gateway compares the tag of an object and replaces it one after the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_attestation_that_another_took_the_place_of_is_added_again() {
+    let Some((server, sources)) = start() else {
+        return;
+    };
+    let uploads = ["first", "second"].map(|who| {
+        let mut both = upload(sources.path(), "linux-64/both-1-0.conda", "both");
+        both.bundles = vec![bundle(sources.path(), who)];
+        both
+    });
+    let [first, second] = [PATH; 2].map(|path| channel_at(&server.endpoint(), path));
+    first.put(&uploads[0], &()).await.unwrap();
+    let package = &uploads[0].package;
+    let mutable = format!("{package}.sigs");
+    first.bucket.delete(&mutable).await.unwrap();
+    second.put(&uploads[1], &()).await.unwrap();
+    second.finish().await.unwrap();
+    let alone = sidecar(&second, &package.to_string()).await.unwrap();
+    assert_eq!(alone.bundles().len(), 1);
+
+    first.finish().await.unwrap();
+    check_complete(&channel_at(&server.endpoint(), PATH), &uploads).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_large_package_from_two_publishers_is_there_once() {
     let Some((server, sources)) = start() else {
