@@ -199,6 +199,36 @@ fn an_error_of_the_whole_run_is_told_too() {
 }
 
 #[test]
+fn what_is_wrong_with_recipes_and_configuration_is_shown_in_their_lines() {
+    let workspace = Workspace::with_one_package();
+    workspace.recipe("torn", "package: {name: torn, version: '1'}\nbuilt: {}\n");
+    workspace.recipe(
+        "unknown",
+        "package:\n  name: unknown\n  version: ${{ verson }}\n",
+    );
+    let step = Step::new(&workspace);
+    let places = |output: &Output| -> Vec<String> {
+        named(&obeyed(&log(output)), "error")
+            .iter()
+            .map(|command| command.1.clone())
+            .collect()
+    };
+    let title = "title=conda-release";
+    let expected = [
+        format!("file=recipes/torn/recipe.yaml,line=2,col=1,{title}"),
+        format!("file=recipes/unknown/recipe.yaml,line=3,col=12,{title}"),
+    ];
+    for plan in [&["plan"][..], &["plan", "--keep-going"]] {
+        let output = step.run(plan).ends(3);
+        assert_eq!(places(&output), expected, "{output}");
+    }
+    workspace.config("recipes = ['recipes/*']\nchanel = 'x'\n");
+    let output = step.run(&["plan"]).ends(3);
+    let expected = format!("file=conda-release.toml,line=2,col=1,{title}");
+    assert_eq!(places(&output), [expected], "{output}");
+}
+
+#[test]
 fn words_of_the_command_line_and_traces_are_not_obeyed() {
     let workspace = Workspace::plain();
     let step = Step::new(&workspace);

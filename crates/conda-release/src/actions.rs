@@ -19,12 +19,15 @@ use fs_err as fs;
 use release_manifest::{Package, Progress};
 use release_report::Report;
 
+use command::Place;
 pub(crate) use command::{Annotation, harmless_json};
 pub(crate) use log::{Fold, Log};
 pub(crate) use outputs::Outputs;
 pub(crate) use runner::Runner;
 
-use crate::{exit::Status, output::OutputFolder, printer::Printer, workspace::Workspace};
+use crate::{
+    exit::Status, output::OutputFolder, printer::Printer, shown::Shown, workspace::Workspace,
+};
 
 /// What GitHub takes of a step's summary, in bytes.
 const SUMMARY_LIMIT: u64 = 1 << 20;
@@ -79,13 +82,34 @@ impl Actions {
     }
 
     /// Tells of an error that concerns a run as a whole.
-    pub(crate) fn tell_error(&self, message: &str, printer: &Printer) {
-        printer.annotate(&Annotation {
-            file: None,
-            title: "conda-release".to_owned(),
-            message: message.to_owned(),
-        });
-        self.add_to_summary(printer, |room| summary::of_error(message, room));
+    pub(crate) fn tell_error(&self, error: &Shown, printer: &Printer) {
+        self.annotate(error, printer);
+        self.add_to_summary(printer, |room| summary::of_error(&error.text(), room));
+    }
+
+    /// Shows what is wrong where it is: each part of an error that has several.
+    pub(crate) fn annotate(&self, error: &Shown, printer: &Printer) {
+        for part in error.parts() {
+            printer.annotate(&Annotation {
+                place: part.place().and_then(|(file, at)| {
+                    let file = self.in_checkout(Path::new(file))?;
+                    Some(Place { file, at: Some(at) })
+                }),
+                title: "conda-release".to_owned(),
+                message: part.text(),
+            });
+        }
+    }
+
+    /// The file as GitHub knows it. Errors name files from the root of the workspace, which is the repository or where this
+    /// runs, or whole.
+    fn in_checkout(&self, file: &Path) -> Option<String> {
+        let checkout = self.checkout.as_deref()?;
+        let here = std::env::current_dir().ok()?;
+        let whole = [checkout, &here].map(|folder| folder.join(file));
+        let found = whole.iter().find(|file| file.is_file())?;
+        let inside = found.strip_prefix(checkout).ok()?;
+        Some(inside.display().to_string())
     }
 
     /// Tells how the run ended.
@@ -100,7 +124,10 @@ impl Actions {
         let checkout = self.checkout.as_deref().unwrap_or(workspace.root());
         let file = recipe.strip_prefix(checkout).unwrap_or(&recipe);
         Some(Annotation {
-            file: Some(file.display().to_string()),
+            place: Some(Place {
+                file: file.display().to_string(),
+                at: None,
+            }),
             title: format!("{} failed to {}", package.key(), error.phase),
             message: error.message.clone(),
         })

@@ -176,7 +176,7 @@ fn report(error: &Error, printer: &Printer) -> Status {
     let shown = Shown::from(error);
     printer.error(&shown.render());
     if let Some(actions) = printer.actions() {
-        actions.tell_error(&shown.text(), printer);
+        actions.tell_error(&shown, printer);
     }
     // A closed stdout leaves the exit status to tell.
     let _printed = printer.json(&error.document());

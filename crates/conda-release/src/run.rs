@@ -145,7 +145,11 @@ impl Run {
             .await?;
         for unplanned in &planned.unplanned {
             printer.failure("Unplanned", &unplanned.recipe);
-            printer.error(&Shown::failure(&unplanned.failure).render());
+            let failure = Shown::failure(&unplanned.failure);
+            printer.error(&failure.render());
+            if let Some(actions) = printer.actions() {
+                actions.annotate(&failure, printer);
+            }
         }
         let selection = flags.selection(&planning, &planned)?;
         let existing = match &target {

@@ -57,6 +57,23 @@ impl Shown {
         }
     }
 
+    /// What it is about, one by one, where it is about several things.
+    pub(crate) fn parts(&self) -> &[Self] {
+        match self.related.as_slice() {
+            [] => std::slice::from_ref(self),
+            related => related,
+        }
+    }
+
+    /// The file that its excerpt is of, and the line and column that it marks, from 1.
+    pub(crate) fn place(&self) -> Option<(&str, (usize, usize))> {
+        let (source, label) = self.excerpt.as_ref()?;
+        let before = source.inner().get(..label.offset())?;
+        let line = before.rsplit('\n').next().unwrap_or(before);
+        let lines = before.matches('\n').count();
+        Some((source.name(), (lines + 1, line.chars().count() + 1)))
+    }
+
     /// Message, causes and help, as lines without any layout.
     pub(crate) fn text(&self) -> String {
         match &self.help {

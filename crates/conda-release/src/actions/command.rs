@@ -7,27 +7,42 @@ use crate::foreign::{harmless, harmless_lines};
 /// Something to be seen beside a file, and in the overview of the run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Annotation {
-    /// The file, relative to the repository.
-    pub(crate) file: Option<String>,
+    /// Where it is, if it is anywhere.
+    pub(crate) place: Option<Place>,
     /// What it is about.
     pub(crate) title: String,
     /// What is wrong.
     pub(crate) message: String,
 }
 
+/// A place in the repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The file, relative to the repository.
+    pub(crate) file: String,
+    /// Its line and column there, from 1, where they are known.
+    pub(crate) at: Option<(usize, usize)>,
+}
+
 impl Annotation {
     /// The command that makes it.
     pub(crate) fn command(&self) -> String {
-        let file = self
-            .file
-            .iter()
-            .map(|file| format!("file={},", property(file)));
+        let place = self.place.as_ref().map_or(String::new(), Place::properties);
         format!(
-            "::error {}title={}::{}",
-            file.collect::<String>(),
+            "::error {place}title={}::{}",
             property(&self.title),
             data(&self.message)
         )
+    }
+}
+
+impl Place {
+    fn properties(&self) -> String {
+        let file = property(&self.file);
+        match self.at {
+            None => format!("file={file},"),
+            Some((line, column)) => format!("file={file},line={line},col={column},"),
+        }
     }
 }
 
@@ -97,13 +112,16 @@ mod tests {
     #[test]
     fn a_message_cannot_end_its_command_or_begin_another() {
         let annotation = Annotation {
-            file: Some("recipes/a,title=b::c/recipe.yaml".to_owned()),
+            place: Some(Place {
+                file: "recipes/a,title=b::c/recipe.yaml".to_owned(),
+                at: Some((7, 3)),
+            }),
             title: "50% of a,b:c\n::error::x".to_owned(),
             message: "one\r\n::set-output name=x::y %0A\u{1b}[2J".to_owned(),
         };
         assert_eq!(
             annotation.command(),
-            "::error file=recipes/a%2Ctitle=b%3A%3Ac/recipe.yaml,title=50%25 of a%2Cb%3Ac%0A%3A%3Aerror%3A%3Ax::one%0A::set-output name=x::y %250A\u{FFFD}[2J"
+            "::error file=recipes/a%2Ctitle=b%3A%3Ac/recipe.yaml,line=7,col=3,title=50%25 of a%2Cb%3Ac%0A%3A%3Aerror%3A%3Ax::one%0A::set-output name=x::y %250A\u{FFFD}[2J"
         );
         assert!(!group("a\n::error::b").contains('\n'));
     }
