@@ -310,7 +310,12 @@ fn what_cannot_be_planned_is_told_beside_the_others_and_ends_the_run_with_3() {
     assert_eq!(document["unplanned"][0]["code"], "invalid_recipe");
     assert_eq!(document["unplanned"][1]["output"], "needs");
 
-    workspace.run(["release", "--keep-going"]).ends(3);
+    let output = workspace.run(["release", "--keep-going"]).ends(3);
+    let end = output.stderr.lines().last().unwrap();
+    assert!(
+        end.ends_with("the recipes that cannot be planned are no part of it"),
+        "{output}"
+    );
     assert_eq!(
         progress(&workspace),
         [("one".to_owned(), Progress::Published)]

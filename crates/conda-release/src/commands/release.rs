@@ -175,13 +175,15 @@ impl ReleaseArgs {
                 }
             }
             status => {
-                // What did not fail waits for what did: it is released together.
-                let others = match status == Status::Build && !self.plan.keep_going() {
-                    true => "; --keep-going releases the others",
-                    false => "",
+                let next = match status {
+                    Status::Preflight => "the recipes that cannot be planned are no part of it",
+                    // What did not fail waits for what did: it is released together.
+                    Status::Build if !self.plan.keep_going() => {
+                        "the same command continues; --keep-going releases the others"
+                    }
+                    _ => "the same command continues",
                 };
-                let next = format!("{ended}; the same command continues{others}");
-                printer.failure("Unfinished", &next);
+                printer.failure("Unfinished", &format!("{ended}; {next}"));
             }
         }
     }
