@@ -1,4 +1,7 @@
-use conda_recipes::{Error, Failure};
+use std::collections::BTreeSet;
+
+use conda_recipes::{Error, Failure, PlanRequest};
+use release_manifest::PackageKey;
 
 use crate::workspace::Workspace;
 
@@ -291,6 +294,31 @@ fn the_rest_is_planned_without_what_does_not_render_and_what_needs_it() {
     // A build renders again, and must find the same plan.
     let again = futures::executor::block_on(conda_recipes::plan(&request)).unwrap();
     assert_eq!(again.plan.digest(), planned.plan.digest());
+}
+
+#[test]
+fn what_another_machine_planned_and_does_not_render_here_is_told() {
+    let torn = "package: {name: torn, version: '1'}\n";
+    let workspace = Workspace::with(&[("good", GOOD), ("torn", torn)]);
+    let plan = |workspace: &Workspace, only: Option<BTreeSet<PackageKey>>| {
+        let request = PlanRequest {
+            keep_going: only.is_some(),
+            only,
+            ..workspace.request().unwrap()
+        };
+        futures::executor::block_on(conda_recipes::plan(&request))
+    };
+    let there = plan(&workspace, None).unwrap().plan;
+    let only: BTreeSet<_> = there.packages.iter().map(|package| package.key()).collect();
+    let here = plan(&workspace, Some(only.clone())).unwrap().plan;
+    assert_eq!(here.digest(), there.digest());
+
+    let workspace = Workspace::with(&[("good", GOOD), ("torn", TORN)]);
+    let error = plan(&workspace, Some(only)).unwrap_err();
+    assert!(
+        error.to_string().contains("recipes/torn/recipe.yaml"),
+        "{error}"
+    );
 }
 
 #[test]
