@@ -205,23 +205,7 @@ async fn of_remote(url: &str, wanted: &Wanted, printer: &Printer) -> Result<Vec<
     };
     let subdirs = (!subdirs.is_empty()).then_some(&subdirs);
     let channel = Arc::new(open(url, subdirs, printer).await?);
-    let subject = |listed: Result<Listed, conda_publish::Error>| {
-        let (package, attestations) = match listed {
-            Ok(listed) => {
-                let package = listed.package.clone();
-                (
-                    Place::Remote(channel.clone(), listed),
-                    Source::Remote(channel.clone(), package),
-                )
-            }
-            Err(error) => nowhere(channel.url().to_string(), &error),
-        };
-        Subject {
-            package,
-            attestations,
-            expected: Some(expected.clone()),
-        }
-    };
+    let subject = |listed| in_channel(&channel, listed, &expected);
     let Some(only) = only else {
         return Ok(channel.packages().map(subject).collect());
     };
@@ -233,6 +217,29 @@ async fn of_remote(url: &str, wanted: &Wanted, printer: &Printer) -> Result<Vec<
             channel: channel.url().to_string(),
         }
         .into()),
+    }
+}
+
+/// A package as a channel on a server lists it, or why it doesn't.
+fn in_channel(
+    channel: &Arc<RemoteChannel>,
+    listed: Result<Listed, conda_publish::Error>,
+    expected: &Arc<str>,
+) -> Subject {
+    let (package, attestations) = match listed {
+        Ok(listed) => {
+            let package = listed.package.clone();
+            (
+                Place::Remote(channel.clone(), listed),
+                Source::Remote(channel.clone(), package),
+            )
+        }
+        Err(error) => nowhere(channel.url().to_string(), &error),
+    };
+    Subject {
+        package,
+        attestations,
+        expected: Some(expected.clone()),
     }
 }
 
@@ -265,28 +272,18 @@ async fn of_kept(
     let mut listed = by_key(channel.packages());
     let subject = |package: &release_manifest::Package| {
         let key = package.key();
-        let (place, attestations) = match listed.remove(&key) {
-            Some(listed) => {
-                let listed = Listed {
-                    sha256: package.sha256,
-                    ..listed
-                };
-                let place = Place::Remote(channel.clone(), listed);
-                (place, Source::Remote(channel.clone(), key))
-            }
-            None => {
-                let error = conda_publish::Error::NotListed {
-                    channel: channel.url().to_string(),
-                    package: Box::new(key),
-                };
-                nowhere(channel.url().to_string(), &error)
-            }
+        let listed = match listed.remove(&key) {
+            // With the hash that was attested, which may not be the one that is listed by now.
+            Some(listed) => Ok(Listed {
+                sha256: package.sha256,
+                ..listed
+            }),
+            None => Err(conda_publish::Error::NotListed {
+                channel: channel.url().to_string(),
+                package: Box::new(key),
+            }),
         };
-        Subject {
-            package: place,
-            attestations,
-            expected: Some(expected.clone()),
-        }
+        in_channel(&channel, listed, &expected)
     };
     let subjects = attested(&manifest).map(subject).collect();
     Ok((release, subjects))
