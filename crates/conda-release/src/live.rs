@@ -163,9 +163,10 @@ impl<'a> Live<'a> {
         let (workspace, printer) = (self.attester.workspace, self.attester.printer);
         let target = &self.target;
         pipeline::require_whole(release, workspace, keep_going)?;
-        let is_whole_left =
-            pipeline::whole_waits(release) && target.open(None).await?.releases().is_some();
-        if is_whole_left || !pipeline::ready(release, Progress::Attested, keep_going).is_empty() {
+        let any_ready = !pipeline::ready(release, Progress::Attested, keep_going).is_empty();
+        if any_ready
+            || pipeline::whole_waits(release) && target.open(None).await?.releases().is_some()
+        {
             let (channel, options) = open(workspace, target, self.publishing, keep_going).await?;
             let channel = channel.as_ref();
             pipeline::publish_to(release, channel, &options, printer).await?;
