@@ -48,9 +48,7 @@ impl Manifest {
         }
         Ok(merged)
     }
-}
 
-impl Manifest {
     /// What people are to see of a merged release: also why build jobs could not build what was theirs.
     ///
     /// Never to be stored: a shard's word on it decides nothing, and a later run knows nothing of it.

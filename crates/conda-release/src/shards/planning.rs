@@ -119,14 +119,12 @@ impl PlanningArgs {
         }
         let (plan_digest, shards_digest) = (shards.plan_digest, shards.digest());
         let digests = [
-            ("plan-digest", plan_digest),
-            ("shards-digest", shards_digest),
+            ("plan-digest", plan_digest.to_string()),
+            ("shards-digest", shards_digest.to_string()),
         ];
-        let digests = digests.map(|(name, digest)| (name.to_owned(), digest.to_string()));
-        let digests = digests.iter().map(|(name, text)| (name.clone(), &**text));
-        let outputs = digests.clone().chain(named.iter().cloned());
-        let outputs: Vec<(String, &str)> = outputs.collect();
-        tell_jobs(outputs.iter().map(|(name, value)| (&**name, *value)))?;
+        let of_digests = digests.iter().map(|(name, digest)| (*name, &**digest));
+        let of_matrices = named.iter().map(|(name, line)| (&**name, *line));
+        tell_jobs(of_digests.chain(of_matrices))?;
         printer.status("Written", &format!("`{}`", workspace.shown(folder)));
         for (name, digest) in digests {
             printer.status("Digest", &format!("--{name} {digest}"));
