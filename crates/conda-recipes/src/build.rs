@@ -3,18 +3,19 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     num::NonZeroUsize,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     thread::available_parallelism,
 };
 
+use cep27::Sha256;
 use rattler_build_core::{
     console_utils::LoggingOutputHandler,
     metadata::Output,
     tool_configuration::{Configuration, JobserverEnv},
 };
 use rattler_conda_types::Subdir;
-use release_manifest::{Digest, PackageKey, Phase, Plan, RelativePath};
+use release_manifest::{Digest, PackageKey, Phase, Plan, PlannedPackage, RelativePath};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use tracing::instrument::WithSubscriber as _;
@@ -25,6 +26,7 @@ use crate::{
     local_channel::LocalChannel,
     log::{Begin, OutputLog},
     network,
+    package_caches::{CacheFolders, PackageCaches},
     plan::{self, Planned, Rendered},
     schedule::{Node, Schedule, Step},
     test_phase,
@@ -41,10 +43,9 @@ pub struct BuildRequest {
     pub build: BTreeSet<PackageKey>,
     /// The packages that are built and good, and still to test.
     pub test: BTreeSet<PackageKey>,
-    /// The packages that are left out: what lies in `packages/<subdir>/` under their names is none of this plan. Every other
-    /// package of the plan is good and there already.
-    #[serde(default)]
-    pub absent: BTreeSet<PackageKey>,
+    /// The packages that an earlier run built, those of `test` among them, with their digests. What `packages/<subdir>/` has under
+    /// any other name goes.
+    pub good: BTreeMap<PackageKey, Sha256>,
 }
 
 /// Builds and tests. What goes wrong with a package is an event: packages that don't need it go on.
@@ -53,7 +54,11 @@ pub struct BuildRequest {
 ///
 /// # Errors
 /// The plan cannot be made, or is not the expected one; the output folder cannot be written.
-pub async fn build(request: &BuildRequest, reporter: &dyn Reporter) -> Result<(), Error> {
+pub(crate) async fn build(
+    request: &BuildRequest,
+    caches: &CacheFolders,
+    reporter: &dyn Reporter,
+) -> Result<(), Error> {
     reporter.report(BuildEvent::Planning {
         message: "rendering the recipes".to_owned(),
     });
@@ -66,9 +71,9 @@ pub async fn build(request: &BuildRequest, reporter: &dyn Reporter) -> Result<()
         });
     }
     let known: BTreeSet<_> = plan.packages.iter().map(|package| package.key()).collect();
-    if let Some(package) = request
-        .build
-        .union(&request.test)
+    let named = request.build.iter().chain(&request.test);
+    if let Some(package) = named
+        .chain(request.good.keys())
         .find(|package| !known.contains(package))
     {
         return Err(Error::NotPlanned {
@@ -79,36 +84,25 @@ pub async fn build(request: &BuildRequest, reporter: &dyn Reporter) -> Result<()
     check_platforms(&plan, request)?;
     check_sandbox(&request.plan.options)?;
 
-    let channel = LocalChannel::new(&request.plan.output);
-    let broken = |source| Error::Channel {
+    let mut good = request.good.clone();
+    good.retain(|package, _| !request.build.contains(package));
+    let channel = LocalChannel::new(&request.plan.output, good.clone());
+    let unusable = |source| Error::Channel {
         path: request.plan.packages(),
         source,
     };
-    channel
-        .retain(
-            &known
-                .into_iter()
-                .filter(|package| !request.build.contains(package))
-                .filter(|package| !request.absent.contains(package))
-                .collect(),
-        )
-        .map_err(broken)?;
-    let Some(any) = rendered
-        .first()
-        .map(|rendered| rendered.output.build_configuration.clone())
-    else {
-        return Ok(());
-    };
+    let mut good: BTreeSet<_> = good.into_keys().collect();
+    channel.retain(&good).map_err(unusable)?;
 
     let options = &request.plan.options;
     let cores = available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let jobs = options.jobs.unwrap_or(cores);
     let tool = configuration(
         options,
+        &caches.shared,
         share(cores, jobs, request.build.len() + request.test.len()),
     )?;
-    channel.refresh(&any, &tool).await.map_err(broken)?;
-
+    let caches = PackageCaches::create(caches, &plan).map_err(unusable)?;
     let work = Arc::new(Work {
         output: request.plan.output.clone(),
         root: request.plan.root.clone(),
@@ -119,17 +113,21 @@ pub async fn build(request: &BuildRequest, reporter: &dyn Reporter) -> Result<()
             .collect(),
         plan,
         channel,
+        caches,
         tool,
     });
-    let failed = run(&work, request, jobs, reporter).await?;
+    let Ended { built, failed } = run(&work, request, jobs, reporter).await?;
     // Only now, when no other build may have it in use.
-    for package in failed {
-        work.channel.set_aside(&package).map_err(broken)?;
+    good.extend(built);
+    for package in &failed {
+        work.channel.set_aside(package).map_err(unusable)?;
+        good.remove(package);
     }
-    work.channel
-        .refresh(&any, &work.tool)
-        .await
-        .map_err(broken)?;
+    work.channel.write_index(&good).map_err(unusable)?;
+    work.caches.remove().map_err(unusable)?;
+    if !work.tool.no_clean {
+        work.channel.remove_jobs().map_err(unusable)?;
+    }
     Ok(())
 }
 
@@ -176,7 +174,15 @@ struct Work {
     plan: Plan,
     outputs: BTreeMap<PackageKey, Output>,
     channel: LocalChannel,
+    caches: PackageCaches,
     tool: Configuration,
+}
+
+/// What came of a run.
+#[derive(Default)]
+struct Ended {
+    built: BTreeSet<PackageKey>,
+    failed: BTreeSet<PackageKey>,
 }
 
 /// A node of the run: one phase of one package.
@@ -186,16 +192,16 @@ struct Job {
     package: PackageKey,
 }
 
-/// Runs all jobs; returns the packages that failed.
+/// Runs all jobs.
 async fn run(
     work: &Arc<Work>,
     request: &BuildRequest,
     jobs: NonZeroUsize,
     reporter: &dyn Reporter,
-) -> Result<BTreeSet<PackageKey>, Error> {
+) -> Result<Ended, Error> {
     let (list, nodes) = jobs_of(&work.plan, &request.build, &request.test)?;
     let mut schedule = Schedule::new(nodes, jobs);
-    let mut failed = BTreeSet::new();
+    let mut end = Ended::default();
     let mut settled = BTreeSet::new();
     let mut tasks = JoinSet::new();
     let mut running = HashMap::new();
@@ -258,7 +264,9 @@ async fn run(
                 let succeeded = !matches!(event, BuildEvent::Failed { .. });
                 if !succeeded {
                     settled.insert(package.clone());
-                    failed.insert(package);
+                    end.failed.insert(package);
+                } else if phase == Phase::Build {
+                    end.built.insert(package);
                 }
                 reporter.report(event);
                 schedule.finish(node, succeeded);
@@ -266,7 +274,7 @@ async fn run(
             Step::Done => break,
         }
     }
-    Ok(failed)
+    Ok(end)
 }
 
 /// The jobs in the plan's build order, each package's tests right after its build.
@@ -343,8 +351,11 @@ impl Work {
         } else {
             Begin::Append
         };
-        let (Some(relative), Some(output)) = (log_of(&package).ok(), self.outputs.get(&package))
-        else {
+        let (Some(relative), Some(output), Some(planned)) = (
+            log_of(&package).ok(),
+            self.outputs.get(&package),
+            self.plan.package(&package),
+        ) else {
             let failure = failure::plain("not_planned", format!("`{package}` is not in the plan"));
             return BuildEvent::Failed {
                 package,
@@ -369,12 +380,12 @@ impl Work {
         };
         let ended = match phase {
             Phase::Build => {
-                self.build(&package, output, &relative)
+                self.build(planned, output, &relative)
                     .with_subscriber(log.subscriber())
                     .await
             }
             _ => {
-                self.test(&package, output)
+                self.test(planned, output)
                     .with_subscriber(log.subscriber())
                     .await
             }
@@ -394,28 +405,24 @@ impl Work {
 
     async fn build(
         &self,
-        package: &PackageKey,
+        planned: &PlannedPackage,
         output: &Output,
         log: &RelativePath,
     ) -> Result<BuildEvent, Box<Failure>> {
-        let uses_channel = self
-            .plan
-            .package(package)
-            .is_some_and(|planned| !planned.builds_on.is_empty());
         let build_phase::Built {
             sha256,
             size,
             milliseconds,
         } = build_phase::build(
-            package,
+            planned,
             output.clone(),
-            uses_channel,
             &self.channel,
+            &self.caches,
             &self.tool,
         )
         .await?;
         Ok(BuildEvent::Built {
-            package: package.clone(),
+            package: planned.key(),
             sha256,
             size,
             milliseconds,
@@ -425,14 +432,15 @@ impl Work {
 
     async fn test(
         &self,
-        package: &PackageKey,
+        planned: &PlannedPackage,
         output: &Output,
     ) -> Result<BuildEvent, Box<Failure>> {
-        let package = package.clone();
+        let package = planned.key();
         if let Some(reason) = test_phase::skipped(output, self.test) {
             return Ok(BuildEvent::TestsSkipped { package, reason });
         }
-        let milliseconds = test_phase::test(&package, output, &self.channel, &self.tool).await?;
+        let milliseconds =
+            test_phase::test(planned, output, &self.channel, &self.caches, &self.tool).await?;
         Ok(BuildEvent::Tested {
             package,
             milliseconds,
@@ -463,10 +471,15 @@ fn share(cores: NonZeroUsize, jobs: NonZeroUsize, work: usize) -> usize {
 }
 
 /// rattler-build's configuration for the whole run. It is shared by clone: it carries the lock of the output folder.
-fn configuration(options: &BuildOptions, cpu_count: usize) -> Result<Configuration, Error> {
+fn configuration(
+    options: &BuildOptions,
+    shared_cache: &Path,
+    cpu_count: usize,
+) -> Result<Configuration, Error> {
     let hidden =
         indicatif::MultiProgress::with_draw_target(indicatif::ProgressDrawTarget::hidden());
     let mut tool = Configuration::builder()
+        .with_cache_dir(shared_cache.to_owned())
         .with_reqwest_client(network::client()?)
         .with_logging_output_handler(LoggingOutputHandler::default().with_multi_progress(hidden))
         .with_keep_build(options.keep_build)

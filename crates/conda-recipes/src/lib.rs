@@ -1,11 +1,12 @@
 //! Find, render, order and build conda recipes through rattler-build as a library.
 //!
 //! Two halves that meet in [`Plan`]: planning ([`find()`], [`cargo_context`], [`plan()`]) decides every output, variant, build string
-//! and edge before anything is built; building ([`build()`]) walks that plan and decides nothing. Both run foreign code (Jinja
-//! reads the process environment, scripts run), so a release runs them in the [`worker`] process; [`find()`] and
+//! and edge before anything is built; building ([`Worker::build`]) walks that plan and decides nothing. Both run foreign code
+//! (Jinja reads the process environment, scripts run), so a release runs them in the [`worker`] process; [`find()`] and
 //! [`cargo_context`] run no recipe code and belong to the parent.
 //!
 //! [`Plan`]: release_manifest::Plan
+//! [`Worker::build`]: worker::Worker::build
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
@@ -23,11 +24,14 @@ mod find;
 mod fingerprint;
 mod graph;
 mod inputs;
+mod job_channel;
 mod local_channel;
 mod log;
 mod network;
 mod options;
+mod package_caches;
 mod package_format;
+mod package_record;
 mod plan;
 mod remove;
 mod render;
@@ -36,11 +40,12 @@ mod skip;
 mod sources;
 mod targets;
 mod test_phase;
+mod tested_package;
 mod unplanned;
 mod variants;
 pub mod worker;
 
-pub use build::{BuildRequest, build};
+pub use build::BuildRequest;
 pub use build_number::{BuildNumber, Highest, InvalidBuildNumber, build_numbers};
 pub use cargo::{CargoContext, Member, PackageLink, cargo_context};
 pub use changed::Changed;

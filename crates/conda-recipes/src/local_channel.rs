@@ -1,53 +1,58 @@
-//! The local build channel, `OUTPUT/<mode>/packages`: exactly the good packages of the current plan, first among the channels.
+//! The local channel, `OUTPUT/<mode>/packages`: exactly the good packages of the current plan.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet, HashMap},
     io,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use cep27::{FileName, Subdir};
-use rattler_build_core::{
-    metadata::{BuildConfiguration, build_reindexed_channels},
-    tool_configuration::Configuration,
-};
-use rattler_conda_types::ChannelUrl;
+use cep27::{FileName, Sha256};
+use rattler_conda_types::PackageRecord;
+use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 use release_manifest::PackageKey;
 
-use crate::remove::remove_folder;
+use crate::{
+    job_channel::{JobChannel, LocalPackage, subdirs, write_repodata},
+    package_record::{read_record, sha256},
+    remove::remove_folder,
+};
 
 /// How the names of archives begin that rattler-build is still writing.
 const UNFINISHED: &str = ".tmp";
 
-/// The folder `packages`, with what rattler-build keeps beside the subdirs.
+/// The folder `packages`, and the folders of jobs, which build and test beside it.
 pub(crate) struct LocalChannel {
     root: PathBuf,
     broken: PathBuf,
+    jobs: PathBuf,
+    /// The digests of the packages that an earlier run built.
+    earlier: BTreeMap<PackageKey, Sha256>,
+    records: Mutex<HashMap<PackageKey, Arc<PackageRecord>>>,
 }
 
 impl LocalChannel {
-    /// The channel of `output`, which is `OUTPUT/<mode>`.
-    pub(crate) fn new(output: &Path) -> Self {
+    /// The channel of `output`, which is `OUTPUT/<mode>`, with packages of an earlier run.
+    pub(crate) fn new(output: &Path, earlier: BTreeMap<PackageKey, Sha256>) -> Self {
         Self {
             root: output.join("packages"),
             broken: output.join("broken"),
+            jobs: output.join("jobs"),
+            earlier,
+            records: Mutex::default(),
         }
     }
 
     /// Where a package is.
     pub(crate) fn path(&self, package: &PackageKey) -> PathBuf {
-        path_in(&self.root, package)
+        package.under(&self.root)
     }
 
-    /// Removes every package but those of `keep`, with the files that belong to it (its bundle, its sidecars), and what failed
-    /// or killed builds and staging outputs of earlier runs left.
-    ///
-    /// `rattler_index` keeps the record of a file whose name it knows. So the old file goes before the index is made, and the
-    /// record with it: a rebuilt package gets its own. Staging results go because their cache key does not know the sources.
+    /// Removes every package but those of `keep`, with the files that belong to it (its bundle, its sidecars), and what failed or
+    /// killed builds of earlier runs left.
     pub(crate) fn retain(&self, keep: &BTreeSet<PackageKey>) -> io::Result<()> {
-        for folder in ["bld", "build_cache", "test"] {
-            remove_folder(&self.root.join(folder))?;
-        }
+        self.remove_jobs()?;
+        remove_folder(&self.root.join("bld"))?;
         for (subdir, folder) in subdirs(&self.root)? {
             for entry in fs_err::read_dir(folder)? {
                 let entry = entry?;
@@ -64,26 +69,104 @@ impl LocalChannel {
         Ok(())
     }
 
-    /// Indexes the channel and returns all channels, this one first.
+    /// Makes the channel of a job, in its folder `name`, with those of `packages` that are good: the others are in a remote channel.
     ///
-    /// The records lose `indexed_timestamp`: rattler-build writes the records of host dependencies into the packages it makes,
-    /// and a wall-clock time would make every package different from the one built before.
-    pub(crate) async fn refresh(
-        &self,
-        configuration: &BuildConfiguration,
-        tool: &Configuration,
-    ) -> io::Result<Vec<ChannelUrl>> {
-        let channels = build_reindexed_channels(configuration, tool).await?;
-        let _indexing = tool.output_dir_lock.lock().await;
-        for (_, folder) in subdirs(&self.root)? {
-            forget_index_times(&folder.join("repodata.json"))?;
-        }
-        Ok(channels)
+    /// # Errors
+    /// A package is missing, unreadable, or not the one that was built; the folder cannot be written.
+    pub(crate) fn job(&self, name: &str, packages: &[PackageKey]) -> io::Result<JobChannel> {
+        let packages = packages
+            .iter()
+            .filter(|key| self.has(key))
+            .map(|key| {
+                Ok(LocalPackage {
+                    path: self.path(key),
+                    key: key.clone(),
+                    record: self.record(key)?,
+                })
+            })
+            .collect::<io::Result<_>>()?;
+        JobChannel::create(self.jobs.join(name), packages)
     }
 
-    /// Moves a package that must not be used to `broken/<subdir>/`; `false` when there is none.
+    /// Takes a package from the folder that a job built it in.
+    ///
+    /// # Errors
+    /// It is no package, or cannot be moved.
+    pub(crate) fn take(&self, package: &PackageKey, from: &Path) -> io::Result<Arc<PackageRecord>> {
+        let record = Arc::new(read_record(from)?);
+        let to = self.path(package);
+        if let Some(folder) = to.parent() {
+            fs_err::create_dir_all(folder)?;
+        }
+        fs_err::rename(from, to)?;
+        self.records().insert(package.clone(), Arc::clone(&record));
+        Ok(record)
+    }
+
+    /// Whether a package was built, in this run or an earlier one.
+    fn has(&self, package: &PackageKey) -> bool {
+        self.earlier.contains_key(package) || self.records().contains_key(package)
+    }
+
+    /// The record of a package.
+    ///
+    /// # Errors
+    /// The package is missing, unreadable, or not the one that was built.
+    pub(crate) fn record(&self, package: &PackageKey) -> io::Result<Arc<PackageRecord>> {
+        if let Some(record) = self.records().get(package) {
+            return Ok(Arc::clone(record));
+        }
+        let record = Arc::new(read_record(&self.path(package))?);
+        let (found, expected) = (sha256(&record), self.earlier.get(package).copied());
+        if found != expected {
+            let text = |digest: Option<Sha256>| {
+                digest.map_or_else(|| "none".to_owned(), |digest| digest.to_string())
+            };
+            return Err(io::Error::other(format!(
+                "`{package}` has SHA-256 {}, expected {}",
+                text(found),
+                text(expected)
+            )));
+        }
+        self.records().insert(package.clone(), Arc::clone(&record));
+        Ok(record)
+    }
+
+    /// Writes the repodata of the channel, so that other tools can read it.
+    ///
+    /// # Errors
+    /// A package is missing or unreadable; the repodata cannot be written.
+    pub(crate) fn write_index(&self, packages: &BTreeSet<PackageKey>) -> io::Result<()> {
+        let records: Vec<_> = packages
+            .into_par_iter()
+            .map(|key| Ok((key, self.record(key)?)))
+            .collect::<io::Result<_>>()?;
+        for (_, folder) in subdirs(&self.root)? {
+            match fs_err::remove_file(folder.join("repodata.json")) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        let records = records.iter().map(|(key, record)| (*key, &**record));
+        write_repodata(&self.root, records)
+    }
+
+    /// Removes what jobs left.
+    pub(crate) fn remove_jobs(&self) -> io::Result<()> {
+        remove_folder(&self.jobs)
+    }
+
+    fn records(&self) -> std::sync::MutexGuard<'_, HashMap<PackageKey, Arc<PackageRecord>>> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Moves a package that must not be used to `broken/<subdir>/`, from the channel; `false` when there is none.
     pub(crate) fn set_aside(&self, package: &PackageKey) -> io::Result<bool> {
-        let from = self.path(package);
+        self.set_aside_from(package, &self.path(package))
+    }
+
+    /// The same from where it was built.
+    pub(crate) fn set_aside_from(&self, package: &PackageKey, from: &Path) -> io::Result<bool> {
         if !from.try_exists()? {
             return Ok(false);
         }
@@ -97,7 +180,7 @@ impl LocalChannel {
 
     /// Where a package lies that was set aside.
     pub(crate) fn path_of_broken(&self, package: &PackageKey) -> PathBuf {
-        path_in(&self.broken, package)
+        package.under(&self.broken)
     }
 
     /// Forgets the package that an earlier run set aside.
@@ -107,30 +190,6 @@ impl LocalChannel {
             _ => Ok(()),
         }
     }
-}
-
-fn path_in(root: &Path, package: &PackageKey) -> PathBuf {
-    root.join(package.subdir.to_string())
-        .join(package.file.to_string())
-}
-
-/// The platform folders of a channel.
-fn subdirs(root: &Path) -> io::Result<Vec<(Subdir, PathBuf)>> {
-    let entries = match fs_err::read_dir(root) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let mut subdirs = Vec::new();
-    for entry in entries {
-        let entry = entry?;
-        if let Ok(subdir) = entry.file_name().to_string_lossy().parse()
-            && entry.file_type()?.is_dir()
-        {
-            subdirs.push((subdir, entry.path()));
-        }
-    }
-    Ok(subdirs)
 }
 
 /// The package that a file belongs to: itself, or the one whose name it continues (`x-1-0.conda.sigstore.json`).
@@ -143,33 +202,6 @@ fn owner(name: &str) -> Option<FileName> {
         })
         .find(|&end| name.len() == end || name[end..].starts_with('.'))
         .and_then(|end| name[..end].parse().ok())
-}
-
-fn forget_index_times(repodata: &Path) -> io::Result<()> {
-    let text = match fs_err::read(repodata) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    let mut document: serde_json::Value = serde_json::from_slice(&text)?;
-    let mut changed = false;
-    for section in ["packages", "packages.conda"] {
-        let records = document
-            .get_mut(section)
-            .and_then(|section| section.as_object_mut());
-        for record in records.into_iter().flat_map(|records| records.values_mut()) {
-            let time = record
-                .as_object_mut()
-                .and_then(|record| record.remove("indexed_timestamp"));
-            changed |= time.is_some();
-        }
-    }
-    if changed {
-        let new = repodata.with_extension("json.new");
-        fs_err::write(&new, serde_json::to_vec_pretty(&document)?)?;
-        fs_err::rename(new, repodata)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -185,7 +217,7 @@ mod tests {
         let output = tempfile::tempdir().unwrap();
         let noarch = output.path().join("packages/noarch");
         fs_err::create_dir_all(&noarch).unwrap();
-        fs_err::create_dir_all(output.path().join("packages/build_cache/staging_0")).unwrap();
+        fs_err::create_dir_all(output.path().join("jobs/it/build_cache/staging_0")).unwrap();
         for file in [
             "a-1-0.conda",
             "b-1-0.conda",
@@ -196,7 +228,7 @@ mod tests {
         ] {
             fs_err::write(noarch.join(file), "").unwrap();
         }
-        LocalChannel::new(output.path())
+        LocalChannel::new(output.path(), BTreeMap::new())
             .retain(&BTreeSet::from([key("noarch/a-1-0.conda")]))
             .unwrap();
         let mut left: Vec<_> = fs_err::read_dir(noarch)
@@ -205,7 +237,7 @@ mod tests {
             .collect();
         left.sort();
         assert_eq!(left, ["a-1-0.conda", "repodata.json"]);
-        assert!(!output.path().join("packages/build_cache").exists());
+        assert!(!output.path().join("jobs").exists());
     }
 
     #[test]

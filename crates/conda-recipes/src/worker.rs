@@ -21,7 +21,7 @@ mod lock;
 mod parent;
 mod serve;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -50,7 +50,27 @@ pub enum Request {
     /// Plan: the answer is the plan.
     Plan(PlanRequest),
     /// Build and test: the answers are events.
-    Build(BuildRequest),
+    Build {
+        /// What to build.
+        request: BuildRequest,
+        /// The user's cache of remote packages; a private one without it.
+        shared_cache: Option<PathBuf>,
+    },
+}
+
+impl Request {
+    /// What is planned, first or again.
+    fn plan(&self) -> &PlanRequest {
+        match self {
+            Self::Plan(plan) => plan,
+            Self::Build { request, .. } => &request.plan,
+        }
+    }
+}
+
+/// The cache folder that rattler finds in the environment of the worker: nothing of another run, or of the user, is in it.
+fn private_cache(output: &Path) -> PathBuf {
+    output.join("cache")
 }
 
 /// A process that a recipe left running.

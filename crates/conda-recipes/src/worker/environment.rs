@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     ffi::{OsStr, OsString},
     fmt,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use super::WorkerError;
@@ -43,7 +43,6 @@ const PASSED: &[&str] = &[
     "RUSTUP_TOOLCHAIN",
     "RUST_BACKTRACE",
     "RATTLER_AUTH_FILE",
-    "RATTLER_CACHE_DIR",
     "RATTLER_HOME",
     "CPU_COUNT",
     "SDKROOT",
@@ -98,10 +97,12 @@ const FORBIDDEN_WORDS: &[&str] = &[
     "TOKENS",
 ];
 
-/// The variables a worker gets: an allow-list, and what the user names besides. HOME is not among them: the worker has its own.
+/// The variables a worker gets: an allow-list, and what the user names besides. HOME and rattler's cache are not among them: the
+/// worker has its own.
 #[derive(Clone)]
 pub struct WorkerEnvironment {
     variables: BTreeMap<OsString, OsString>,
+    cache: Option<PathBuf>,
 }
 
 impl WorkerEnvironment {
@@ -132,12 +133,14 @@ impl WorkerEnvironment {
         }
         let mut home = None;
         let mut passed = BTreeMap::new();
+        let mut own_cache = None;
         let mut caches = BTreeMap::new();
         let mut configs = BTreeMap::new();
         for (name, value) in variables {
             let text = name.to_string_lossy();
             match &*text {
                 "HOME" | "USERPROFILE" => home = Some(PathBuf::from(&value)),
+                "RATTLER_CACHE_DIR" => own_cache = Some(PathBuf::from(&value)),
                 "XDG_CACHE_HOME" | "LOCALAPPDATA" => {
                     drop(caches.insert(text.into_owned(), PathBuf::from(&value)))
                 }
@@ -146,7 +149,8 @@ impl WorkerEnvironment {
                 }
                 _ => {}
             }
-            if allowed(&name) || pass_env.iter().any(|pass| OsStr::new(pass) == name) {
+            let is_named = pass_env.iter().any(|pass| OsStr::new(pass) == name);
+            if allowed(&name) || (is_named && name != "RATTLER_CACHE_DIR") {
                 passed.insert(name, value);
             }
         }
@@ -185,11 +189,16 @@ impl WorkerEnvironment {
         } else {
             caches.remove("XDG_CACHE_HOME").or_else(|| below(".cache"))
         };
-        derive(
-            "RATTLER_CACHE_DIR",
-            cache.map(|cache| cache.join("rattler").join("cache")),
-        );
-        Ok(Self { variables: passed })
+        let cache = own_cache.or(cache.map(|cache| cache.join("rattler").join("cache")));
+        Ok(Self {
+            variables: passed,
+            cache,
+        })
+    }
+
+    /// The cache of the user that every rattler-based tool shares.
+    pub(super) fn cache(&self) -> Option<&Path> {
+        self.cache.as_deref()
     }
 
     /// The variables.
@@ -323,13 +332,31 @@ mod tests {
         let derived = environment(&[("HOME", "/home/me")], &[]).unwrap();
         assert_eq!(derived["CARGO_HOME"], "/home/me/.cargo");
         assert_eq!(derived["RUSTUP_HOME"], "/home/me/.rustup");
-        assert_eq!(
-            derived["RATTLER_CACHE_DIR"],
-            "/home/me/.cache/rattler/cache"
-        );
         assert!(!derived.contains_key("HOME"));
         let set = environment(&[("HOME", "/home/me"), ("CARGO_HOME", "/cargo")], &[]).unwrap();
         assert_eq!(set["CARGO_HOME"], "/cargo");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_cache_of_the_user_is_known_and_not_passed() {
+        let cache = |variables: &[(&str, &str)]| {
+            let variables = variables
+                .iter()
+                .map(|(name, value)| (name.into(), value.into()));
+            let pass_env = ["RATTLER_CACHE_DIR".to_owned()];
+            let found = WorkerEnvironment::from_variables(variables, &pass_env).unwrap();
+            let names: Vec<_> = found.variables().map(|(name, _)| name.clone()).collect();
+            assert!(!names.contains(&"RATTLER_CACHE_DIR".into()), "{names:?}");
+            found.cache().map(ToOwned::to_owned)
+        };
+        let home = ("HOME", "/home/me");
+        assert_eq!(cache(&[home]), Some("/home/me/.cache/rattler/cache".into()));
+        assert_eq!(
+            cache(&[home, ("RATTLER_CACHE_DIR", "/mine")]),
+            Some("/mine".into())
+        );
+        assert_eq!(cache(&[]), None);
     }
 
     #[cfg(target_os = "linux")]

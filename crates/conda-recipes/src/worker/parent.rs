@@ -16,7 +16,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Message, Request, WorkerEnvironment, WorkerError, family};
+use super::{Message, Request, WorkerEnvironment, WorkerError, family, private_cache};
 use crate::{BuildEvent, BuildRequest, Error, PlanRequest, Planned, Reporter};
 
 /// How long a worker may take to end after its answer, and its last words to arrive.
@@ -56,15 +56,18 @@ impl Worker {
         }
     }
 
-    /// Builds and tests in a worker, as [`build`](crate::build()) does.
+    /// Builds and tests in a worker. What goes wrong with a package is an event: packages that don't need it go on.
+    ///
+    /// On return `OUTPUT/<mode>/packages` holds exactly the good packages of the plan: no file of another plan, none that failed.
     ///
     /// # Errors
-    /// Those of [`build`](crate::build()), and those of the worker.
+    /// The plan cannot be made, or is not the expected one; the output folder cannot be written; the worker fails.
     pub async fn build(&self, request: BuildRequest, reporter: &dyn Reporter) -> Result<(), Error> {
-        match self
-            .ask(Request::Build(request), |event| reporter.report(event))
-            .await?
-        {
+        let request = Request::Build {
+            request,
+            shared_cache: self.environment.cache().map(ToOwned::to_owned),
+        };
+        match self.ask(request, |event| reporter.report(event)).await? {
             Message::Built => Ok(()),
             other => Err(unexpected("the end of the build", &other)),
         }
@@ -96,13 +99,14 @@ impl Worker {
     }
 
     fn start(&self, request: &Request) -> Result<Running, WorkerError> {
-        let (Request::Plan(plan) | Request::Build(BuildRequest { plan, .. })) = request;
+        let plan = request.plan();
         let mut command = Command::new(&self.program);
         command
             .args(&self.arguments)
             .env_clear()
             .envs(self.environment.variables())
             .env("HOME", plan.output.join("home"))
+            .env("RATTLER_CACHE_DIR", private_cache(&plan.output))
             .current_dir(&plan.root)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

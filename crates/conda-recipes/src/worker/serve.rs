@@ -8,8 +8,11 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{Message, Request, WorkerError, family, lock::WorkerLock};
-use crate::{BuildEvent, Error, Failure, Reporter, build, plan, remove::remove_folder};
+use super::{Message, Request, WorkerError, family, lock::WorkerLock, private_cache};
+use crate::{
+    BuildEvent, Error, Failure, Reporter, build::build, package_caches::CacheFolders, plan,
+    remove::remove_folder,
+};
 
 /// Runs this process as a worker until its one request is answered. The first thing that a worker's `main` does.
 ///
@@ -42,11 +45,7 @@ fn answer() -> io::Result<()> {
 }
 
 fn perform(request: Request, events: &Events) -> Result<Message, Error> {
-    let of_plan = match &request {
-        Request::Plan(plan) => plan,
-        Request::Build(build) => &build.plan,
-    };
-    let output = of_plan.output.clone();
+    let output = request.plan().output.clone();
     let _lock = WorkerLock::take(&output, || {
         events.report(BuildEvent::Planning {
             message: "waiting for the worker of an earlier run to end".to_owned(),
@@ -65,7 +64,20 @@ fn perform(request: Request, events: &Events) -> Result<Message, Error> {
             Request::Plan(request) => plan(request)
                 .await
                 .map(|planned| Message::Planned(Box::new(planned))),
-            Request::Build(request) => build(request, events).await.map(|()| Message::Built),
+            Request::Build {
+                request,
+                shared_cache,
+            } => {
+                let private = private_cache(&output);
+                let shared = shared_cache.clone();
+                let caches = CacheFolders {
+                    shared: shared.unwrap_or_else(|| private.join("remote")),
+                    private,
+                };
+                build(request, &caches, events)
+                    .await
+                    .map(|()| Message::Built)
+            }
         }
     });
     // Nothing that still runs in the background may hold the answer back.

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod builds;
+mod bytes;
 mod processes;
 mod release;
 mod traps;
@@ -47,6 +48,14 @@ fn main() -> ExitCode {
             a_sandbox_that_is_not_installed_is_named_before_anything_is_built,
             the_mirrors_of_rattlers_configuration_are_asked_instead,
             only_what_is_asked_for_is_built,
+        ]
+        bytes: [
+            a_changed_package_is_tested_by_its_own_tests,
+            the_users_cache_never_has_a_package_of_the_plan,
+            an_entry_of_the_users_cache_is_not_tested_instead,
+            a_package_that_was_exchanged_is_not_built_upon,
+            sixty_packages_that_need_each_other_are_built_in_any_order,
+            two_checkouts_on_one_machine_do_not_disturb_each_other,
         ]
         traps: [
             files_of_a_failed_run_do_not_reach_the_next_package,

@@ -94,6 +94,8 @@ pub(crate) fn packages_of_another_plan_are_gone() {
     fs_err::remove_dir_all(workspace.root().join("recipes/old")).unwrap();
     let mut request = workspace.build_request();
     request.build = BTreeSet::new();
+    request.good = old.good();
+    request.good.remove(&old.key("old"));
     workspace.try_build(request).unwrap();
     let left: Vec<_> = fs_err::read_dir(workspace.output().join("packages/noarch"))
         .unwrap()

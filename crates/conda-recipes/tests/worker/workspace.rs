@@ -1,7 +1,7 @@
 //! A workspace with recipes, in a temporary folder, and what came of building it.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsString,
     future::Future,
     path::{Path, PathBuf},
@@ -101,7 +101,7 @@ impl Workspace {
             .iter()
             .map(|(name, value)| (OsString::from(name), OsString::from(value)));
         let cache = self.root().join("cache").into_os_string();
-        let variables = own.chain(more).chain([("RATTLER_CACHE_DIR".into(), cache)]);
+        let variables = own.chain([("RATTLER_CACHE_DIR".into(), cache)]).chain(more);
         let environment =
             WorkerEnvironment::from_variables(variables, &self.options.pass_env).unwrap();
         Worker::new(
@@ -128,7 +128,7 @@ impl Workspace {
             expected: plan.digest(),
             build: plan.packages.iter().map(|package| package.key()).collect(),
             test: BTreeSet::new(),
-            absent: BTreeSet::new(),
+            good: BTreeMap::new(),
         }
     }
 
@@ -199,6 +199,19 @@ impl Run {
                 BuildEvent::Planning { .. }
                 | BuildEvent::Started { .. }
                 | BuildEvent::Warning { .. } => None,
+            })
+            .collect()
+    }
+
+    /// The digests of the packages that were built, as the next run of a release gets them.
+    pub(crate) fn good(&self) -> BTreeMap<PackageKey, cep27::Sha256> {
+        self.events
+            .iter()
+            .filter_map(|event| match event {
+                BuildEvent::Built {
+                    package, sha256, ..
+                } => Some((package.clone(), *sha256)),
+                _ => None,
             })
             .collect()
     }

@@ -1,8 +1,12 @@
 //! Building and testing in the worker; every event becomes a record and a line.
 
-use std::{collections::BTreeSet, io, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    time::Duration,
+};
 
-use cep27::Subdir;
+use cep27::{Sha256, Subdir};
 use conda_recipes::{
     BuildEvent, BuildRequest, Reporter,
     worker::{Worker, end_leftovers},
@@ -55,7 +59,7 @@ pub(crate) async fn build_some(
         expected: release.plan().digest(),
         build: build.clone(),
         test: test.clone(),
-        absent: absent(release),
+        good: good(release),
     };
     let total = build.len() * 2 + test.len();
     let lines = Lines {
@@ -96,19 +100,19 @@ fn left_to_do(
     (at(Progress::Planned), at(Progress::Built))
 }
 
-/// The packages that are left out and not there: what lies under their names is of another plan.
-fn absent(release: &Release) -> BTreeSet<PackageKey> {
+/// The packages that were built, with the digests of their bytes.
+fn good(release: &Release) -> BTreeMap<PackageKey, Sha256> {
     let packages = release.manifest().packages().iter();
     packages
-        .filter(|package| package.progress == Progress::Planned && package.skipped.is_some())
-        .map(|package| package.key())
+        .filter(|package| package.progress >= Progress::Built)
+        .filter_map(|package| Some((package.key(), package.sha256?)))
         .collect()
 }
 
 /// Whether the local channel holds packages, or bundles of packages, that the plan does not make.
 fn holds_others(release: &Release) -> Result<bool, Error> {
     let packages = release.folder().packages();
-    let absent = absent(release);
+    let good = good(release);
     for subdir in Subdir::ALL.iter().copied() {
         let folder = packages.join(subdir.as_str());
         let entries = match fs::read_dir(&folder) {
@@ -129,7 +133,7 @@ fn holds_others(release: &Release) -> Result<bool, Error> {
                 .parse();
             let is_other = |file| {
                 let key = PackageKey { subdir, file };
-                absent.contains(&key) || release.manifest().package(&key).is_none()
+                !good.contains_key(&key)
             };
             if file.is_ok_and(is_other) {
                 return Ok(true);
