@@ -14,7 +14,7 @@ use release_manifest::PackageKey;
 
 use crate::{
     job_channel::{JobChannel, LocalPackage, subdirs, write_repodata},
-    package_record::{read_record, sha256},
+    package_record::{read_known_record, read_record, sha256},
     remove::remove_folder,
 };
 
@@ -132,14 +132,21 @@ impl LocalChannel {
         Ok(record)
     }
 
-    /// Writes the repodata of the channel, so that other tools can read it.
+    /// Writes the repodata of the channel, so that other tools can read it. Packages of an earlier run that nothing was built upon
+    /// are not hashed again.
     ///
     /// # Errors
     /// A package is missing or unreadable; the repodata cannot be written.
     pub(crate) fn write_index(&self, packages: &BTreeSet<PackageKey>) -> io::Result<()> {
+        let listed = |key: &PackageKey| match self.earlier.get(key) {
+            Some(&digest) if !self.records().contains_key(key) => {
+                read_known_record(&self.path(key), digest).map(Arc::new)
+            }
+            _ => self.record(key),
+        };
         let records: Vec<_> = packages
             .into_par_iter()
-            .map(|key| Ok((key, self.record(key)?)))
+            .map(|key| Ok((key, listed(key)?)))
             .collect::<io::Result<_>>()?;
         for (_, folder) in subdirs(&self.root)? {
             match fs_err::remove_file(folder.join("repodata.json")) {

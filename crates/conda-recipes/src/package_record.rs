@@ -22,18 +22,35 @@ pub(crate) fn read_record(path: &Path) -> io::Result<PackageRecord> {
     let mut file = fs_err::File::open(path)?;
     let digests = Digests::read(&mut file)?;
     file.rewind()?;
+    Ok(PackageRecord {
+        sha256: Some(digests.sha256),
+        md5: Some(digests.md5),
+        size: Some(digests.size),
+        ..read_index(file, path)?
+    })
+}
+
+/// Reads the record of a package whose bytes are known to have the digest `sha256`, without hashing them again.
+///
+/// # Errors
+/// The file cannot be read, or is no package.
+pub(crate) fn read_known_record(path: &Path, sha256: Sha256) -> io::Result<PackageRecord> {
+    let file = fs_err::File::open(path)?;
+    Ok(PackageRecord {
+        sha256: Some((*sha256.as_bytes()).into()),
+        md5: None,
+        size: Some(file.metadata()?.len()),
+        ..read_index(file, path)?
+    })
+}
+
+fn read_index(file: impl Read + Seek, path: &Path) -> io::Result<PackageRecord> {
     let format = CondaArchiveType::try_from(path)
         .ok_or_else(|| io::Error::other("the file name is not that of a package"))?;
     let index = read_package_file_content(file, format, IndexJson::package_path())
         .map_err(io::Error::other)?;
     // The function would hash a whole package in memory, so it gets none.
-    let record = package_record_from_index_json([], &mut index.as_slice())?;
-    Ok(PackageRecord {
-        sha256: Some(digests.sha256),
-        md5: Some(digests.md5),
-        size: Some(digests.size),
-        ..record
-    })
+    package_record_from_index_json([], &mut index.as_slice())
 }
 
 /// The digest that identifies a package.
