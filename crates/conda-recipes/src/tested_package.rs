@@ -103,3 +103,85 @@ impl Found {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rattler_conda_types::{
+        RepoDataRecord, compression_level::CompressionLevel, package::DistArchiveIdentifier,
+    };
+    use rattler_package_streaming::write::write_conda_package;
+
+    use super::*;
+    use crate::package_record::read_record;
+
+    const NAME: &str = "it-1-0.conda";
+
+    /// A package whose tests are `tests`.
+    fn package(folder: &Path, tests: &str) -> PathBuf {
+        let content = folder.join("content");
+        let files = [
+            (
+                "info/index.json",
+                r#"{"name": "it", "version": "1", "build": "0", "build_number": 0, "depends": [], "subdir": "noarch"}"#,
+            ),
+            (TESTS, tests),
+        ];
+        let files = files.map(|(name, text)| {
+            let path = content.join(name);
+            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+            fs_err::write(&path, text).unwrap();
+            path
+        });
+        let path = folder.join(NAME);
+        let file = fs_err::File::create(&path).unwrap();
+        let level = CompressionLevel::default();
+        write_conda_package(file, &content, &files, level, None, "it-1-0", None, None).unwrap();
+        path
+    }
+
+    /// What a test leaves that installed the package of `record` and ran `tests`.
+    fn tested(folder: &Path, record: PackageRecord, tests: &str) -> PathBuf {
+        let left = folder.join("left");
+        let environment = left.join("test_itA1b2C3/test_run_env/conda-meta");
+        fs_err::create_dir_all(&environment).unwrap();
+        let record = RepoDataRecord {
+            package_record: record,
+            identifier: DistArchiveIdentifier::try_from_filename(NAME).unwrap(),
+            url: "file:///it-1-0.conda".parse().unwrap(),
+            channel: None,
+        };
+        let record = PrefixRecord::from_repodata_record(record, Vec::new());
+        fs_err::write(
+            environment.join("it-1-0.json"),
+            serde_json::to_vec(&record).unwrap(),
+        )
+        .unwrap();
+        let ran = left.join("test_itA1b2C3/test").join(TESTS);
+        fs_err::create_dir_all(ran.parent().unwrap()).unwrap();
+        fs_err::write(ran, tests).unwrap();
+        left
+    }
+
+    #[test]
+    fn only_a_test_of_the_package_itself_counts() {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = package(temporary.path(), "own");
+        let record = read_record(&path).unwrap();
+        let other = PackageRecord {
+            sha256: Some([7; 32].into()),
+            ..record.clone()
+        };
+        let none = temporary.path().join("none");
+        assert!(check(&none, &path, &record, true).is_err());
+        assert!(check(&none, &path, &record, false).is_ok());
+        for (installed, ran, holds) in [
+            (&record, "own", true),
+            (&record, "another's", false),
+            (&other, "own", false),
+        ] {
+            let left = tested(temporary.path(), installed.clone(), ran);
+            let checked = check(&left, &path, &record, true);
+            assert_eq!(checked.is_ok(), holds, "{checked:?}");
+        }
+    }
+}
