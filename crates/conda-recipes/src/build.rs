@@ -26,6 +26,7 @@ use crate::{
     local_channel::LocalChannel,
     log::{Begin, OutputLog},
     network,
+    own_output::OwnOutput,
     package_caches::{CacheFolders, PackageCaches},
     plan::{self, Planned, Rendered},
     schedule::{Node, Schedule, Step},
@@ -83,6 +84,7 @@ pub(crate) async fn build(
 
     check_platforms(&plan, request)?;
     check_sandbox(&request.plan.options)?;
+    OwnOutput::new(&request.plan.output).protect()?;
 
     let mut good = request.good.clone();
     good.retain(|package, _| !request.build.contains(package));

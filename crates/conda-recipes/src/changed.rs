@@ -10,34 +10,73 @@ use serde::{Deserialize, Serialize};
 
 /// Files that changed, were added or were removed: absolute, without links.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(transparent)]
-pub struct Changed(BTreeSet<PathBuf>);
+pub struct Changed {
+    files: BTreeSet<PathBuf>,
+    /// Files and whole folders of which no earlier state is known: git ignores them.
+    #[serde(default)]
+    ignored: BTreeSet<PathBuf>,
+    /// Whether there are commits since, also ones that change no file: recipes and sources may read them.
+    #[serde(default)]
+    pub(crate) has_commits: bool,
+}
 
 impl Changed {
-    /// Whether the file is one of them.
-    pub fn contains(&self, file: &Path) -> bool {
-        self.0.contains(file)
+    /// Adds files and whole folders of which no earlier state is known.
+    #[must_use]
+    pub fn with_ignored(mut self, paths: impl IntoIterator<Item = PathBuf>) -> Self {
+        self.ignored.extend(paths);
+        self
     }
 
-    /// Whether one of them is at `path` or beneath it, and wanted as its path from there says; or whether `path` lies beneath
-    /// one: then that was or became a file, or is a submodule.
-    pub(crate) fn reaches(&self, path: &Path, is_wanted: impl Fn(&Path) -> bool) -> bool {
+    /// Says whether there are commits since.
+    #[must_use]
+    pub fn with_commits(mut self, has_commits: bool) -> Self {
+        self.has_commits = has_commits;
+        self
+    }
+
+    /// Whether the file is one of them, or has no earlier state.
+    pub fn contains(&self, file: &Path) -> bool {
+        self.files.contains(file) || self.is_ignored(file)
+    }
+
+    /// Whether anything changed.
+    pub(crate) fn is_any(&self) -> bool {
+        self.has_commits || !self.files.is_empty()
+    }
+
+    /// Whether one of them is at `path`, beneath it or above it: then that was or became a file, or is a submodule.
+    pub(crate) fn reaches(&self, path: &Path) -> bool {
+        self.reaches_in(path, |_| true) || self.is_ignored(path)
+    }
+
+    /// Whether one of them is in `folder`, and wanted as its path from there says; or whether the folder is, or lies beneath,
+    /// one.
+    pub(crate) fn reaches_in(&self, folder: &Path, is_wanted: impl Fn(&Path) -> bool) -> bool {
         // Paths sort by their parts, so that all beneath a folder follow it.
-        let from = (Bound::Included(path), Bound::Unbounded);
-        self.0
+        let from = (Bound::Included(folder), Bound::Unbounded);
+        self.files
             .range::<Path, _>(from)
-            .map_while(|file| file.strip_prefix(path).ok())
+            .map_while(|file| file.strip_prefix(folder).ok())
             .any(|inside| inside.as_os_str().is_empty() || is_wanted(inside))
-            || path
+            || folder
                 .ancestors()
                 .skip(1)
-                .any(|ancestor| self.0.contains(ancestor))
+                .any(|ancestor| self.files.contains(ancestor))
+    }
+
+    fn is_ignored(&self, path: &Path) -> bool {
+        let mut paths = path.ancestors();
+        !self.ignored.is_empty() && paths.any(|path| self.ignored.contains(path))
     }
 }
 
 impl FromIterator<PathBuf> for Changed {
     fn from_iter<T: IntoIterator<Item = PathBuf>>(files: T) -> Self {
-        Self(files.into_iter().collect())
+        Self {
+            files: files.into_iter().collect(),
+            ..Self::default()
+        }
     }
 }
 
@@ -51,7 +90,7 @@ mod tests {
             .map(PathBuf::from)
             .into_iter()
             .collect();
-        let reaches = |path: &str| changed.reaches(Path::new(path), |_| true);
+        let reaches = |path: &str| changed.reaches(Path::new(path));
         for path in [
             "/w",
             "/w/a",
@@ -66,7 +105,18 @@ mod tests {
             assert!(!reaches(path), "{path}");
         }
         let is_source = |inside: &Path| inside.extension().is_some_and(|it| it == "c");
-        assert!(changed.reaches(Path::new("/w/a"), is_source));
-        assert!(!changed.reaches(Path::new("/w/a/deep"), is_source));
+        assert!(changed.reaches_in(Path::new("/w/a"), is_source));
+        assert!(!changed.reaches_in(Path::new("/w/a/deep"), is_source));
+    }
+
+    #[test]
+    fn what_git_ignores_counts_where_it_is_read() {
+        let changed =
+            Changed::default().with_ignored(["/w/target/", "/w/x.gen"].map(PathBuf::from));
+        assert!(changed.contains(Path::new("/w/target/deep/file")));
+        assert!(changed.reaches(Path::new("/w/x.gen")));
+        assert!(!changed.contains(Path::new("/w/a")));
+        assert!(!changed.reaches(Path::new("/w")));
+        assert!(!changed.is_any());
     }
 }

@@ -40,6 +40,30 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A file or folder could not be written.
+    #[error("cannot write `{}`", path.display())]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// An ignore file of the user's in the output folder, without what keeps that folder out of packages.
+    #[error("`{}` does not keep the output folder out of packages: expected the line `{missing}`", path.display())]
+    Unprotected {
+        /// The ignore file.
+        path: PathBuf,
+        /// The missing line.
+        missing: String,
+    },
+    /// A recipe that would package what releases write.
+    #[error("recipe `{recipe}` reads `{}` from the output folder", path.display())]
+    ReadsOutput {
+        /// The recipe file, relative to the root.
+        recipe: String,
+        /// The source, patch or script.
+        path: PathBuf,
+    },
     /// A recipe outside the root, which the plan could not name.
     #[error("recipe `{}` lies outside of the workspace `{}`", recipe.display(), root.display())]
     OutsideRoot {
@@ -301,6 +325,7 @@ impl Error {
             self,
             Self::Invalid(_)
                 | Self::Read { .. }
+                | Self::ReadsOutput { .. }
                 | Self::OutsideRoot { .. }
                 | Self::RecipeCycle { .. }
         )
@@ -312,6 +337,9 @@ impl Error {
             Self::MissingRecipe { .. } => "missing_recipe",
             Self::InvalidPattern { .. } => "invalid_pattern",
             Self::Read { .. } => "unreadable",
+            Self::Write { .. } => "unwritable",
+            Self::Unprotected { .. } => "unprotected_output",
+            Self::ReadsOutput { .. } => "reads_output",
             Self::OutsideRoot { .. } => "recipe_outside_root",
             Self::CargoMetadata { .. } => "cargo_metadata",
             Self::UnknownMember { .. } => "unknown_member",
@@ -341,6 +369,10 @@ impl Error {
             Self::MissingRecipe { .. } => Some(
                 "`recipes` takes folders with a recipe.yaml, recipe files, and globs of either, relative to the workspace".to_owned(),
             ),
+            Self::Unprotected { missing, .. } => Some(format!(
+                "add the line `{missing}` to the file, or name another folder with --output"
+            )),
+            Self::ReadsOutput { .. } => Some("copy it to a place outside of the output folder, or name another folder with --output".to_owned()),
             Self::OutsideRoot { .. } => Some("move the recipe into the workspace, or choose another one with --root".to_owned()),
             Self::Duplicate { .. } => Some("give one of them another name, version or build number, or let a variant key tell them apart".to_owned()),
             Self::PathTooLong { length, limit, .. } => Some(format!(

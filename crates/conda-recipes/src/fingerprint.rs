@@ -1,7 +1,8 @@
 //! The fingerprint of an output: equal fingerprint and a good package means not built again.
 //!
-//! It covers the rendered recipe and its variant, the options that decide the outcome, the recipe's folder, local sources, the
-//! hashes of remote ones (which stand in the rendered recipe), the tool, and the fingerprints of what the output builds upon.
+//! It covers the rendered recipe and its variant, the options that decide the outcome, every local file that rattler-build reads
+//! (`inputs`), the hashes of remote sources (which stand in the rendered recipe), the tool, and the fingerprints of what the output
+//! builds upon.
 //! It doesn't cover the machine: compilers and other tools that a script finds by itself.
 
 use std::{ffi::OsString, fmt::Write as _};
@@ -15,7 +16,7 @@ use crate::{
 };
 
 /// Raised when the same inputs give other packages than before.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// Characters of the hash in the name of a staging output's build folder.
 const STAGING_HASH: usize = 10;

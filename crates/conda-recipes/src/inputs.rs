@@ -1,114 +1,185 @@
-//! What outputs are made from besides their rendered recipes: recipe folders, local sources, and what a workspace member is
-//! built with.
+//! What outputs are made from besides their rendered recipes: the files and repositories of this machine that rattler-build
+//! reads for them. Fingerprints and `--changed-since` both come from the one list of [`reads`].
+
+mod content;
+mod copied_tree;
+mod links;
+mod reads;
+mod scripts;
+mod templates;
 
 use std::{
     collections::{BTreeSet, HashMap},
     fmt::Write as _,
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
     process::Command,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use cep27::Sha256;
-use ignore::WalkBuilder;
-use rattler_build_recipe::{
-    Stage1Recipe,
-    stage1::{
-        Source,
-        source::{GitSource, GitUrl, PathSource},
-    },
-};
-use rattler_build_types::{GlobVec, LateBoundGlob};
 use release_manifest::Digest;
-use sha2::Digest as _;
 
-use crate::{Error, PlanRequest, changed::Changed, render::RenderedOutput};
-
-/// Files of a workspace's root that every member is built with.
-const WORKSPACE_FILES: [&str; 6] = [
-    "Cargo.toml",
-    "Cargo.lock",
-    "rust-toolchain.toml",
-    "rust-toolchain",
-    ".cargo/config.toml",
-    ".cargo/config",
-];
-
-/// Something that an output is made from.
-#[derive(Clone, Debug)]
-enum Input {
-    /// The files of a folder that rattler-build would copy.
-    Tree {
-        folder: PathBuf,
-        gitignore: bool,
-        filter: Option<GlobVec>,
-    },
-    /// A file.
-    File(PathBuf),
-    /// What is not there, as the build will say.
-    Missing(PathBuf),
-    /// A commit of a local repository.
-    Commit {
-        repository: PathBuf,
-        revision: String,
-    },
-}
+use self::{
+    copied_tree::{CopiedTree, EntryKind, IgnoreRules, TreeEntry},
+    reads::{Input, WORKSPACE_FILES},
+    templates::TemplateReads,
+};
+use crate::{
+    Error, PlanRequest, changed::Changed, error, own_output::OwnOutput, render::RenderedOutput,
+};
 
 /// The inputs of outputs. Each file and each whole folder is hashed once, however many outputs it goes into.
 pub(crate) struct Inputs<'a> {
     request: &'a PlanRequest,
+    own: OwnOutput,
     files: Mutex<HashMap<PathBuf, String>>,
-    trees: Mutex<HashMap<(PathBuf, bool), Digest>>,
+    trees: Mutex<HashMap<(PathBuf, IgnoreRules), Arc<Tree>>>,
     commits: Mutex<HashMap<(PathBuf, String), String>>,
+}
+
+/// The files of a folder.
+struct Tree {
+    entries: Vec<TreeEntry>,
+    linked: Linked,
+}
+
+/// What the links of a tree lead to outside of it.
+#[derive(Default)]
+struct Linked {
+    files: BTreeSet<PathBuf>,
+    /// The links, files and folders on the way, whether they exist or not.
+    passed: BTreeSet<PathBuf>,
+}
+
+impl Tree {
+    /// Returns whether one of the files that were read is a changed one, wherever a link led.
+    fn is_touched(&self, changed: &Changed) -> bool {
+        let has_repository = || {
+            let mut entries = self.entries.iter();
+            entries.any(|entry| entry.kind == EntryKind::Repository)
+        };
+        let entries = self.entries.iter().map(|entry| &entry.path);
+        changed.has_commits && has_repository()
+            || entries
+                .chain(&self.linked.files)
+                .any(|it| changed.contains(it))
+            || self.linked.passed.iter().any(|it| changed.reaches(it))
+    }
+}
+
+/// What planning finds out about the inputs of an output.
+pub(crate) struct Made {
+    /// The digest of everything that it is made from besides its rendered recipe.
+    pub(crate) digest: Digest,
+    /// Whether it is made from one of the changed files.
+    pub(crate) is_touched: bool,
 }
 
 impl<'a> Inputs<'a> {
     pub(crate) fn new(request: &'a PlanRequest) -> Self {
         Self {
             request,
+            own: OwnOutput::new(&request.output),
             files: Mutex::default(),
             trees: Mutex::default(),
             commits: Mutex::default(),
         }
     }
 
-    /// The digest of everything that an output is made from besides its rendered recipe.
+    /// Reads the inputs of an output.
     ///
     /// # Errors
-    /// A file or folder cannot be read.
-    pub(crate) fn digest(&self, output: &RenderedOutput) -> Result<Digest, Error> {
-        let mut lines = BTreeSet::new();
-        for input in self.of(output) {
-            let (path, content) = match input {
-                Input::Missing(_) => continue,
-                Input::File(path) => {
-                    let content = self.file(&path)?;
-                    (path, content)
+    /// A file or folder cannot be read, or releases write it.
+    pub(crate) fn read(&self, output: &RenderedOutput) -> Result<Made, Error> {
+        let text = error::read(recipe_file(output))?;
+        let templates = TemplateReads::find(&text);
+        let inputs = reads::reads(self.request, output, &templates);
+        self.refuse_own_output(output, &inputs)?;
+        let changed = self.request.changed.as_ref();
+        Ok(Made {
+            is_touched: match changed {
+                Some(changed) => {
+                    self.are_touched(&inputs, changed)?
+                        || templates_are_touched(&templates, changed)
+                        || self.member_is_touched(output, changed)
                 }
+                None => false,
+            },
+            digest: self.digest(inputs)?,
+        })
+    }
+
+    fn refuse_own_output(&self, output: &RenderedOutput, inputs: &[Input]) -> Result<(), Error> {
+        let is_own = |path: &Path| {
+            self.own.contains(&links::end(path)) || self.own.is_left_out(&links::end(path))
+        };
+        let own = inputs.iter().find_map(|input| match input {
+            Input::Tree(tree, _) => Some(&tree.folder).filter(|path| is_own(path)),
+            Input::File(path) | Input::Rendering(path) => Some(path).filter(|path| is_own(path)),
+            Input::Script(_) | Input::Commit { .. } => None,
+        });
+        match own {
+            None => Ok(()),
+            Some(path) => Err(Error::ReadsOutput {
+                recipe: output.recipe.to_string(),
+                path: self.relative(path),
+            }),
+        }
+    }
+
+    fn digest(&self, inputs: Vec<Input>) -> Result<Digest, Error> {
+        let mut lines = BTreeSet::new();
+        for input in inputs {
+            let line = match input {
+                Input::Rendering(_) => continue,
+                Input::Script(text) => format!("script {}", Digest::of(text.as_bytes())),
+                Input::File(path) => match self.file(&path)? {
+                    Some(content) => format!("{content} {:?}", self.relative(&path)),
+                    None => continue,
+                },
                 Input::Commit {
                     repository,
                     revision,
                 } => {
-                    let content = format!("commit {}", self.commit(&repository, revision));
-                    (repository, content)
+                    let commit = self.commit(&repository, revision);
+                    format!("commit {commit} {:?}", self.relative(&repository))
                 }
-                Input::Tree {
-                    folder,
-                    gitignore,
-                    filter,
-                } => {
-                    let digest = self.tree(&folder, gitignore, filter.as_ref())?;
-                    (folder, format!("tree {digest}"))
+                Input::Tree(tree, _) => {
+                    let digest = self.tree_digest(&tree)?;
+                    format!("tree {digest} {:?}", self.relative(&tree.folder))
                 }
             };
-            lines.insert(format!("{content} {}\n", self.relative(&path).display()));
+            lines.insert(line + "\n");
         }
         Ok(Digest::of(String::from_iter(lines).as_bytes()))
     }
 
-    /// Whether one of the changed files goes into an output. For what a workspace member is packaged from, these are also its
-    /// manifest and its path dependencies, whatever the source is: name and version come from there.
-    pub(crate) fn are_touched(&self, output: &RenderedOutput, changed: &Changed) -> bool {
+    fn are_touched(&self, inputs: &[Input], changed: &Changed) -> Result<bool, Error> {
+        for input in inputs {
+            let is_touched = match input {
+                Input::Script(_) => false,
+                Input::File(path) | Input::Rendering(path) => {
+                    links::trail(path).iter().any(|it| changed.reaches(it))
+                }
+                Input::Commit { repository, .. } => {
+                    changed.has_commits || changed.reaches(&links::end(repository))
+                }
+                Input::Tree(tree, passed) => {
+                    let is_wanted = |inside: &Path| tree.is_wanted(inside);
+                    passed.iter().any(|it| changed.reaches(it))
+                        || changed.reaches_in(&tree.folder, is_wanted)
+                        || self.tree(tree)?.is_touched(changed)
+                }
+            };
+            if is_touched {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Returns whether a changed file is a manifest or path dependency of the workspace member that is packaged, whatever the
+    /// source is: name and version come from there.
+    fn member_is_touched(&self, output: &RenderedOutput, changed: &Changed) -> bool {
         let recipe_file = recipe_file(output);
         let cargo = &self.request.cargo;
         let members = cargo.folders(recipe_file).into_iter().flatten();
@@ -122,165 +193,104 @@ impl<'a> Inputs<'a> {
             .iter()
             .filter(|_| is_packaged || output.reads_members)
             .map(|file| self.request.root.join(file));
-        self.of(output).iter().any(|input| match input {
-            Input::Tree { folder, filter, .. } => changed.reaches(folder, |inside| {
-                filter
-                    .as_ref()
-                    .is_none_or(|filter| filter.is_empty() || filter.is_match(inside))
-            }),
-            Input::File(path) | Input::Missing(path) => changed.reaches(path, |_| true),
-            Input::Commit { repository, .. } => changed.reaches(repository, |_| true),
-        }) || members
+        members
             .chain(manifests)
             .chain(shared)
-            .any(|path| changed.reaches(&path, |_| true))
+            .any(|path| changed.reaches(&path))
     }
 
-    /// The recipe's folder and every local source.
-    fn of(&self, output: &RenderedOutput) -> Vec<Input> {
-        let recipe_file = recipe_file(output);
-        let recipe = &output.output.recipe;
-        let folder = recipe_file.parent().unwrap_or(recipe_file);
-        let mut inputs = vec![Input::Tree {
-            folder: folder.to_owned(),
-            gitignore: true,
-            filter: None,
-        }];
-        let staging = recipe
-            .staging_caches
-            .iter()
-            .flat_map(|staging| &staging.source);
-        for source in recipe.source.iter().chain(staging) {
-            match source {
-                Source::Path(source) => {
-                    inputs.extend(self.of_source(recipe_file, recipe, source));
-                }
-                Source::Git(GitSource {
-                    url: GitUrl::Path(path),
-                    rev,
-                    ..
-                }) => inputs.push(Input::Commit {
-                    repository: folder.join(path),
-                    revision: rev.to_string(),
-                }),
-                // What they are is said by the rendered recipe: by hash, or by a name that is taken at its word.
-                Source::Git(_) | Source::Url(_) => {}
-            }
-        }
-        inputs
-    }
-
-    fn of_source(
-        &self,
-        recipe_file: &Path,
-        recipe: &Stage1Recipe,
-        source: &PathSource,
-    ) -> Vec<Input> {
-        let folder = recipe_file.parent().unwrap_or(recipe_file);
-        let named = folder.join(&source.path);
-        let Ok(path) = named.canonicalize() else {
-            return vec![Input::Missing(without_dots(&named))];
-        };
-        if !path.is_dir() {
-            return vec![Input::File(path)];
-        }
-        let tree = |folder, filter| Input::Tree {
-            folder,
-            gitignore: source.use_gitignore,
-            filter,
-        };
-        let members = self
-            .request
-            .cargo
-            .folders(recipe_file)
-            .filter(|_| path == self.request.root);
-        let Some(members) = members else {
-            let filter = Some(source.filter.clone()).filter(|filter| !filter.is_empty());
-            return vec![tree(path, filter)];
-        };
-        // A workspace of which one member is packaged: the member, what it is built with, and the licences.
-        let licenses = recipe
-            .about
-            .license_file
-            .iter()
-            .flat_map(|globs| globs.entries());
-        let files: BTreeSet<&str> = WORKSPACE_FILES
-            .into_iter()
-            .chain(licenses.map(LateBoundGlob::source))
-            .collect();
-        let files = files
-            .into_iter()
-            .map(|file| path.join(file))
-            .filter(|file| file.is_file())
-            .map(Input::File);
-        members
-            .into_iter()
-            .map(|member| tree(member, None))
-            .chain(files)
-            .collect()
-    }
-
-    /// The digest of the files that rattler-build would copy from a folder, without `.git` and what this tool writes.
-    fn tree(
-        &self,
-        folder: &Path,
-        gitignore: bool,
-        filter: Option<&GlobVec>,
-    ) -> Result<Digest, Error> {
-        let key = (folder.to_owned(), gitignore);
-        let known = filter
-            .is_none()
-            .then(|| held(&self.trees).get(&key).copied());
-        if let Some(digest) = known.flatten() {
-            return Ok(digest);
-        }
-        // What either mode writes: the other one's folder lies beside this one's.
-        let written = self
-            .request
-            .output
-            .parent()
-            .unwrap_or(&self.request.output)
-            .to_owned();
-        let walk = WalkBuilder::new(folder)
-            .hidden(false)
-            .ignore(false)
-            .git_global(false)
-            .git_ignore(gitignore)
-            .git_exclude(gitignore)
-            .require_git(false)
-            .add_custom_ignore_filename(".condapackageignore")
-            .filter_entry(move |entry| entry.file_name() != ".git" && entry.path() != written)
-            .build();
-        let mut files = BTreeSet::new();
-        for entry in walk {
-            let entry = entry.map_err(|error| Error::Read {
-                path: folder.to_owned(),
-                source: std::io::Error::other(error),
-            })?;
-            let inside = entry.path().strip_prefix(folder).unwrap_or(entry.path());
-            let wanted = filter.is_none_or(|filter| filter.is_match(inside));
-            if wanted && entry.file_type().is_some_and(|kind| !kind.is_dir()) {
-                files.insert(entry.into_path());
-            }
-        }
+    fn tree_digest(&self, tree: &CopiedTree) -> Result<Digest, Error> {
+        let files = self.tree(tree)?;
         let mut text = String::new();
-        for file in &files {
-            let inside = file.strip_prefix(folder).unwrap_or(file);
+        for entry in &files.entries {
+            let inside = entry.path.strip_prefix(&tree.folder);
+            let inside = inside.unwrap_or(&entry.path);
+            let content = match entry.kind {
+                EntryKind::Repository => {
+                    let folder = entry.path.parent().unwrap_or(&entry.path);
+                    format!("commit {}", self.commit(folder, "HEAD".to_owned()))
+                }
+                EntryKind::Plain | EntryKind::Link => self.entry(&entry.path)?,
+            };
             // Writing to a string cannot fail.
-            let _ = writeln!(text, "{} {}", self.file(file)?, inside.display());
+            let _ = writeln!(text, "{content} {inside:?}");
         }
-        let digest = Digest::of(text.as_bytes());
-        if filter.is_none() {
-            held(&self.trees).insert(key, digest);
+        for path in &files.linked.files {
+            let content = self.entry(path)?;
+            let _ = writeln!(text, "linked {content} {:?}", self.relative(path));
         }
-        Ok(digest)
+        Ok(Digest::of(text.as_bytes()))
     }
 
-    fn file(&self, path: &Path) -> Result<String, Error> {
+    fn tree(&self, tree: &CopiedTree) -> Result<Arc<Tree>, Error> {
+        let key = (tree.folder.clone(), tree.rules);
+        if tree.filter.is_none()
+            && let Some(known) = held(&self.trees).get(&key)
+        {
+            return Ok(Arc::clone(known));
+        }
+        let entries = tree.entries(&self.own)?;
+        let linked = self.linked(tree, &entries)?;
+        let files = Arc::new(Tree { entries, linked });
+        if tree.filter.is_none() {
+            held(&self.trees).insert(key, Arc::clone(&files));
+        }
+        Ok(files)
+    }
+
+    /// What the links of a tree lead to. A copied link leads where it led before if it is absolute; and scripts read the
+    /// recipe's folder in its place. Folders outside of the workspace are part of the machine.
+    fn linked(&self, tree: &CopiedTree, entries: &[TreeEntry]) -> Result<Linked, Error> {
+        let mut linked = Linked::default();
+        let mut open: Vec<PathBuf> = links_of(entries).collect();
+        if open.is_empty() {
+            return Ok(linked);
+        }
+        let inside: BTreeSet<&Path> = entries.iter().map(|entry| entry.path.as_path()).collect();
+        while let Some(link) = open.pop() {
+            let passed = links::trail(&link);
+            let end = passed.last().cloned().unwrap_or_default();
+            let is_new = !linked.passed.contains(&end);
+            linked.passed.extend(passed);
+            if !is_new || self.own.contains(&end) || inside.contains(&*end) {
+                continue;
+            }
+            if end.is_file() {
+                linked.files.insert(end);
+            } else if end.is_dir() && end.starts_with(&self.request.root) {
+                let behind = CopiedTree {
+                    // A folder that holds the tree also holds what builds leave.
+                    rules: match tree.folder.starts_with(&end) {
+                        true => IgnoreRules::Git,
+                        false => IgnoreRules::Package,
+                    },
+                    folder: end,
+                    filter: None,
+                };
+                let entries = behind.entries(&self.own)?;
+                open.extend(links_of(&entries));
+                let plain = entries.into_iter();
+                let plain = plain.filter(|entry| entry.kind == EntryKind::Plain);
+                linked.files.extend(plain.map(|entry| entry.path));
+            }
+        }
+        Ok(linked)
+    }
+
+    /// The content of a file that is read through links; nothing where there is none.
+    fn file(&self, path: &Path) -> Result<Option<String>, Error> {
+        let end = links::end(path);
+        match end.is_file() {
+            true => self.entry(&end).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    fn entry(&self, path: &Path) -> Result<String, Error> {
         if let Some(content) = held(&self.files).get(path) {
             return Ok(content.clone());
         }
-        let content = content(path).map_err(|source| Error::Read {
+        let content = content::of_entry(path).map_err(|source| Error::Read {
             path: path.to_owned(),
             source,
         })?;
@@ -298,33 +308,28 @@ impl<'a> Inputs<'a> {
         commit
     }
 
-    fn relative<'p>(&self, path: &'p Path) -> &'p Path {
-        path.strip_prefix(&self.request.root).unwrap_or(path)
+    fn relative(&self, path: &Path) -> PathBuf {
+        links::seen_from(&self.request.root, path)
     }
+}
+
+fn links_of(entries: &[TreeEntry]) -> impl Iterator<Item = PathBuf> {
+    let links = entries.iter().filter(|entry| entry.kind == EntryKind::Link);
+    links.map(|link| link.path.clone())
 }
 
 fn recipe_file(output: &RenderedOutput) -> &Path {
     &output.output.build_configuration.directories.recipe_path
 }
 
+/// What a template computes or asks git for may be anything that changed.
+fn templates_are_touched(templates: &TemplateReads, changed: &Changed) -> bool {
+    (templates.has_computed_file || templates.has_git) && changed.is_any()
+}
+
 /// What a lock guards. Whoever panicked while holding it left whole entries.
 fn held<T>(lock: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A path that leads nowhere, as it is written.
-fn without_dots(path: &Path) -> PathBuf {
-    let mut seen = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::ParentDir => {
-                let _had_one = seen.pop();
-            }
-            Component::CurDir => {}
-            part => seen.push(part),
-        }
-    }
-    seen
 }
 
 /// The commit that a revision of a local repository stands for; the revision where git doesn't know it.
@@ -346,37 +351,4 @@ fn commit(repository: &Path, revision: &str) -> String {
         }
         _ => revision.to_owned(),
     }
-}
-
-/// What a file contributes: kind, executable bit and content, or where a link leads.
-fn content(path: &Path) -> std::io::Result<String> {
-    let metadata = fs_err::symlink_metadata(path)?;
-    if metadata.is_symlink() {
-        return Ok(format!("link {}", fs_err::read_link(path)?.display()));
-    }
-    if !metadata.is_file() {
-        return Ok("special".to_owned());
-    }
-    let mut hasher = sha2::Sha256::new();
-    std::io::copy(&mut fs_err::File::open(path)?, &mut hasher)?;
-    let kind = if is_executable(&metadata) {
-        "executable"
-    } else {
-        "file"
-    };
-    Ok(format!(
-        "{kind} {}",
-        Sha256::from_bytes(hasher.finalize().into())
-    ))
-}
-
-#[cfg(unix)]
-fn is_executable(metadata: &std::fs::Metadata) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    metadata.permissions().mode() & 0o111 != 0
-}
-
-#[cfg(not(unix))]
-fn is_executable(_: &std::fs::Metadata) -> bool {
-    false
 }

@@ -29,6 +29,7 @@ mod local_channel;
 mod log;
 mod network;
 mod options;
+mod own_output;
 mod package_caches;
 mod package_format;
 mod package_record;
@@ -55,6 +56,7 @@ pub use find::find;
 pub use options::{
     BuildOptions, ChannelPriority, EnvironmentIsolation, Platform, Sandbox, SkipExisting, TestMode,
 };
+pub use own_output::{EVERYTHING, keep_out_of_packages};
 pub use package_format::{InvalidPackageFormat, PackageFormat};
 pub use plan::{PlanRequest, Planned, plan};
 pub use unplanned::Unplanned;

@@ -21,7 +21,7 @@ use crate::{
     BuildOptions, CargoContext, Changed, Error, Unplanned, duplicates, find,
     fingerprint::OwnFingerprint,
     graph::{self, Edges},
-    inputs::Inputs,
+    inputs::{Inputs, Made},
     render::{self, Outputs, RenderedOutput, Renderer},
     sources,
     targets::{PlanTarget, targets},
@@ -128,7 +128,8 @@ pub(crate) fn render(request: &PlanRequest) -> Result<(Planned, Vec<Rendered>), 
             outputs.push((key, output));
         }
     }
-    let mut outputs = duplicates::unique(outputs, &mut broken);
+    let outputs = duplicates::unique(outputs, &mut broken);
+    let (mut outputs, mut made) = threads.install(|| made(request, outputs, &mut broken))?;
     let wanted = request.only.as_ref().map_or(0, BTreeSet::len);
     if !request.keep_going || outputs.len() < wanted {
         std::mem::take(&mut broken).into_error()?;
@@ -136,7 +137,8 @@ pub(crate) fn render(request: &PlanRequest) -> Result<(Planned, Vec<Rendered>), 
     let unplanned = broken.without_dependents(&mut outputs);
     let (keys, outputs): (Vec<PackageKey>, Vec<RenderedOutput>) = outputs.into_iter().unzip();
     let edges = graph::edges(&outputs);
-    let made = threads.install(|| made(request, &outputs))?;
+    // Without those that need what cannot be planned.
+    let made: Vec<Made> = keys.iter().filter_map(|key| made.remove(key)).collect();
 
     let mut packages = Vec::with_capacity(outputs.len());
     for ((output, key), edges) in outputs.iter().zip(&keys).zip(edges) {
@@ -172,7 +174,8 @@ pub(crate) fn render(request: &PlanRequest) -> Result<(Planned, Vec<Rendered>), 
             .iter()
             .filter_map(|key| fingerprints.get(key).copied())
             .collect();
-        let fingerprint = made[at].fingerprint.with(&builds_on);
+        let fingerprint =
+            OwnFingerprint::new(request, &outputs[at], made[at].digest).with(&builds_on);
         plan.packages[at].fingerprint = fingerprint;
         fingerprints.insert(key, fingerprint);
     }
@@ -246,27 +249,30 @@ fn recipes(request: &PlanRequest, broken: &mut Broken) -> Result<Outputs, Error>
     Ok(outputs)
 }
 
-/// What an output is made from.
-struct Made {
-    fingerprint: OwnFingerprint,
-    /// Whether it is made from one of the changed files.
-    is_touched: bool,
-}
-
-/// What each output is made from.
-fn made(request: &PlanRequest, outputs: &[RenderedOutput]) -> Result<Vec<Made>, Error> {
+/// Reads what each output is made from. Outputs of which that cannot be read are added to `broken`; the others are returned.
+fn made(
+    request: &PlanRequest,
+    outputs: Vec<(PackageKey, RenderedOutput)>,
+    broken: &mut Broken,
+) -> Result<(Vec<(PackageKey, RenderedOutput)>, HashMap<PackageKey, Made>), Error> {
     let inputs = Inputs::new(request);
-    outputs
+    let read: Vec<Result<Made, Error>> = outputs
         .par_iter()
         .with_max_len(SHARE)
-        .map(|output| {
-            let changed = request.changed.as_ref();
-            Ok(Made {
-                fingerprint: OwnFingerprint::new(request, output, inputs.digest(output)?),
-                is_touched: changed.is_some_and(|changed| inputs.are_touched(output, changed)),
-            })
-        })
-        .collect()
+        .map(|(_, output)| inputs.read(output))
+        .collect();
+    let (mut good, mut made) = (Vec::with_capacity(outputs.len()), HashMap::new());
+    for ((key, output), read) in outputs.into_iter().zip(read) {
+        match read {
+            Ok(read) => {
+                made.insert(key.clone(), read);
+                good.push((key, output));
+            }
+            Err(error) if error.is_of_recipe() => broken.add_output(&output, error),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((good, made))
 }
 
 fn is_noarch(output: &RenderedOutput) -> bool {

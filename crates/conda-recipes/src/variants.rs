@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Looked for beside a recipe, in this order; the first one counts, as in rattler-build.
-const SIBLINGS: [&str; 2] = ["variants.yaml", "conda_build_config.yaml"];
+pub(crate) const SIBLINGS: [&str; 2] = ["variants.yaml", "conda_build_config.yaml"];
 
 /// Whether a file beside a recipe holds its variants.
 pub(crate) fn is_variant_file(path: &Path) -> bool {

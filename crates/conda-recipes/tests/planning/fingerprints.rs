@@ -78,9 +78,10 @@ const MADE_FROM: [(&str, &[&str]); 14] = [
     ("README.md", &[]),
 ];
 
-/// Files that git ignores, which nothing is made from.
+/// Files that git ignores.
 const IGNORED: [(&str, &[&str]); 3] = [
-    ("schema/cache.tmp", &[]),
+    // rattler-build doesn't read the `.gitignore` above a source.
+    ("schema/cache.tmp", &["schema"]),
     ("crates/app/target/debug/app", &[]),
     (
         "target/conda-release/rehearsal/packages/linux-64/app.conda",

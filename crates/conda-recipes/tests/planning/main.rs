@@ -5,6 +5,7 @@ mod cargo;
 mod edges;
 mod errors;
 mod fingerprints;
+mod inputs;
 mod outputs;
 mod sources;
 mod workspace;
