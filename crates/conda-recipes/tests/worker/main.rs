@@ -7,6 +7,8 @@
 
 mod builds;
 mod bytes;
+#[cfg(unix)]
+mod oracle;
 mod processes;
 mod release;
 mod traps;
@@ -77,6 +79,12 @@ fn main() -> ExitCode {
             a_worker_that_dies_is_an_error,
             a_program_that_is_no_worker_is_an_error,
         ]
+    };
+    #[cfg(unix)]
+    let tests = {
+        let mut tests = tests;
+        tests.extend(tests! { oracle: [no_edit_that_changes_bytes_is_unchanged] });
+        tests
     };
     libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
 }

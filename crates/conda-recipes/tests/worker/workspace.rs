@@ -261,6 +261,17 @@ impl Run {
             .join(self.key(name).to_string())
     }
 
+    /// Why packages failed, with the last lines of their logs.
+    pub(crate) fn failures(&self) -> Vec<String> {
+        let failures = self.events.iter().filter_map(|event| match event {
+            BuildEvent::Failed { failure, tail, .. } => {
+                Some(format!("{failure:?}\n{}", tail.join("\n")))
+            }
+            _ => None,
+        });
+        failures.collect()
+    }
+
     pub(crate) fn log(&self, name: &str) -> String {
         fs_err::read_to_string(
             self.output
