@@ -50,15 +50,24 @@ pub(crate) fn since(
     let diff = ["diff", "--name-only", "-z", "--no-renames", "--no-ext-diff"];
     let tracked = git_bytes(&top, &[&diff[..], &[&base, "--"]].concat());
     let untracked = git_bytes(&top, &["ls-files", "--others", "--exclude-standard", "-z"]);
-    let (Some(tracked), Some(untracked)) = (tracked, untracked) else {
+    // Builds read ignored files too. Of those git knows no earlier state; a folder of nothing else is one entry.
+    let ignored = ["ls-files", "--others", "--ignored", "--exclude-standard"];
+    let ignored = git_bytes(&top, &[&ignored[..], &["--directory", "-z"]].concat());
+    let head = git(root, &["rev-parse", "--verify", "HEAD"]);
+    let (Some(tracked), Some(untracked), Some(ignored), Some(head)) =
+        (tracked, untracked, ignored, head)
+    else {
         return Err(unknown("git could not compare with it"));
     };
-    let output = workspace.output();
+    let output = real(workspace.output());
     let changed: Changed = paths(&tracked)
         .chain(paths(&untracked))
         .map(|path| top.join(path))
-        .filter(|path| !path.starts_with(output))
+        .filter(|path| !path.starts_with(&output))
         .collect();
+    let changed = changed
+        .with_ignored(paths(&ignored).map(|path| top.join(path)))
+        .with_commits(head != base);
 
     let shown = |path: &Path| {
         path.strip_prefix(root)
