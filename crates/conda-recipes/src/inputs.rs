@@ -121,7 +121,7 @@ impl<'a> Inputs<'a> {
             None => Ok(()),
             Some(path) => Err(Error::ReadsOutput {
                 recipe: output.recipe.to_string(),
-                path: self.relative(path),
+                path: self.relative(&links::end(path)),
             }),
         }
     }

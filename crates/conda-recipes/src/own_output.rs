@@ -112,7 +112,21 @@ impl OwnOutput {
             }
             keep_out_of_packages(folder, &[EVERYTHING])?;
         }
-        Ok(())
+        self.end_git_rules()
+    }
+
+    /// Ends the ignore rules above the folder: build tools that look upwards for a `.gitignore` (hatchling) would leave out all
+    /// of a source that is built beneath one with `*`.
+    fn end_git_rules(&self) -> Result<(), Error> {
+        let Some(folder) = self.folders.first() else {
+            return Ok(());
+        };
+        let path = folder.join(".gitignore");
+        if path.exists() {
+            return Ok(());
+        }
+        let text = "# Without patterns: builds beneath this folder end their search for ignore rules here.\n";
+        fs_err::write(&path, text).map_err(|source| Error::Write { path, source })
     }
 }
 

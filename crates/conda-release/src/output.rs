@@ -1,12 +1,14 @@
 //! The output folder: where everything lies, and the lock that one run holds.
 
 use std::{
+    ffi::OsStr,
     fs::{File, TryLockError},
     io::{self, Read, Seek, Write},
     path::{Path, PathBuf},
 };
 
 use conda_publish::RELEASES;
+use conda_recipes::{EVERYTHING, keep_out_of_packages};
 use fs_err as fs;
 use release_manifest::{Digest, MANIFEST_NAME, Mode};
 
@@ -85,13 +87,13 @@ pub(crate) struct OutputLock {
 }
 
 impl OutputLock {
-    /// Takes the lock, making the folder where it is missing.
+    /// Takes the lock, making the folder where it is missing, and keeps git and builds from seeing what releases write there.
     ///
     /// # Errors
-    /// The folder cannot be written, or another process holds the lock.
+    /// The folder cannot be written, the user's own files show it to builds, or another process holds the lock.
     pub(crate) fn take(output: &Path) -> Result<Self, Error> {
-        fs::create_dir_all(output).map_err(Error::output("create", output))?;
-        let path = output.join(".lock");
+        claim(output)?;
+        let path = output.join(LOCK);
         let failed = || Error::output("write", &path);
         let mut file = File::options()
             .read(true)
@@ -121,6 +123,61 @@ impl OutputLock {
         file.rewind().map_err(failed())?;
         writeln!(file, "{}", std::process::id()).map_err(failed())?;
         Ok(Self { _file: file })
+    }
+}
+
+/// The name of the lock in an output folder.
+const LOCK: &str = ".lock";
+
+/// What releases write in an output folder, as patterns of ignore files.
+const WRITTEN: [&str; 5] = [
+    "/.lock",
+    "/.gitignore",
+    "/.condapackageignore",
+    "/rehearsal/",
+    "/live/",
+];
+
+/// The file that marks a folder which backups may leave out, <https://bford.info/cachedir/>.
+const CACHE_TAG: (&str, &str) = (
+    "CACHEDIR.TAG",
+    "Signature: 8a477f597d28d172789f06886806bc55\n# This folder is written by conda-release.\n",
+);
+
+/// Makes the output folder where it is missing, and leaves in it the files that hide from git, rattler-build and backups what
+/// releases write. Where others have files in the folder, theirs stay visible.
+fn claim(output: &Path) -> Result<(), Error> {
+    fs::create_dir_all(output).map_err(Error::output("create", output))?;
+    let read = || Error::output("read", output);
+    let is_own = |name: &OsStr| {
+        let name = name.to_string_lossy();
+        name == CACHE_TAG.0 || WRITTEN.iter().any(|it| it.trim_matches('/') == name)
+    };
+    let mut is_shared = false;
+    for entry in fs::read_dir(output).map_err(read())? {
+        is_shared |= !is_own(&entry.map_err(read())?.file_name());
+    }
+    let patterns = match is_shared {
+        true => &WRITTEN[..],
+        false => &[EVERYTHING],
+    };
+    keep_out_of_packages(output, patterns)?;
+    let lines: String = patterns.iter().map(|it| format!("{it}\n")).collect();
+    write_new(&output.join(".gitignore"), &lines)?;
+    if !is_shared {
+        write_new(&output.join(CACHE_TAG.0), CACHE_TAG.1)?;
+    }
+    Ok(())
+}
+
+/// Writes a file where there is none.
+fn write_new(path: &Path, text: &str) -> Result<(), Error> {
+    match File::options().write(true).create_new(true).open(path) {
+        Ok(mut file) => file
+            .write_all(text.as_bytes())
+            .map_err(Error::output("write", path)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(Error::output("write", path)(error)),
     }
 }
 
@@ -195,6 +252,37 @@ mod tests {
         }
         drop(first);
         OutputLock::take(output.path()).unwrap();
+    }
+
+    #[test]
+    fn a_new_output_folder_hides_itself_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = folder.path().join("out");
+        for _ in 0..2 {
+            drop(OutputLock::take(&output).unwrap());
+            for file in [".gitignore", ".condapackageignore"] {
+                assert_eq!(fs::read_to_string(output.join(file)).unwrap(), "*\n");
+            }
+            assert!(output.join("CACHEDIR.TAG").is_file());
+        }
+    }
+
+    #[test]
+    fn a_folder_of_the_user_hides_what_releases_write_alone() {
+        let output = tempfile::tempdir().unwrap();
+        let read = |file: &str| fs::read_to_string(output.path().join(file)).unwrap();
+        fs::write(output.path().join("notes.txt"), "mine").unwrap();
+        fs::write(output.path().join(".gitignore"), "*.o\n").unwrap();
+        drop(OutputLock::take(output.path()).unwrap());
+        assert_eq!(read(".gitignore"), "*.o\n");
+        let hidden = "/.lock\n/.gitignore\n/.condapackageignore\n/rehearsal/\n/live/\n";
+        assert_eq!(read(".condapackageignore"), hidden);
+        assert!(!output.path().join("CACHEDIR.TAG").exists());
+
+        fs::write(output.path().join(".condapackageignore"), "!/live/\n").unwrap();
+        let error = OutputLock::take(output.path()).unwrap_err();
+        assert!(error.to_string().contains("/.lock"), "{error}");
+        assert_eq!(read(".condapackageignore"), "!/live/\n");
     }
 
     #[cfg(unix)]

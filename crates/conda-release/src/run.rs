@@ -85,6 +85,7 @@ impl Prepared {
 
 /// Takes the lock of the output folder, and keeps others from looking into this process.
 fn lock(workspace: &Workspace) -> Result<OutputLock, Error> {
+    workspace.check_output()?;
     let lock = OutputLock::take(workspace.output())?;
     conda_recipes::worker::guard_parent().map_err(Error::output("guard", "this process"))?;
     Ok(lock)

@@ -131,6 +131,21 @@ impl Workspace {
         &self.output
     }
 
+    /// Checks that the output folder doesn't hold the workspace: what releases write there is hidden from git and builds.
+    ///
+    /// # Errors
+    /// It is the root or a folder above it.
+    pub(crate) fn check_output(&self) -> Result<(), Error> {
+        let output = fs::canonicalize(&self.output).unwrap_or_else(|_| self.output.clone());
+        match self.root.starts_with(output) {
+            false => Ok(()),
+            true => Err(Error::Usage(format!(
+                "the output folder `{}` contains the workspace: name a folder in it or elsewhere",
+                self.shown(&self.output)
+            ))),
+        }
+    }
+
     /// What belongs to one mode.
     pub(crate) fn folder(&self, mode: Mode) -> OutputFolder {
         OutputFolder::new(&self.output, mode)

@@ -130,6 +130,7 @@ impl Files {
         printer: &Printer,
     ) -> Result<Status, Error> {
         let options = self.options(workspace);
+        workspace.check_output()?;
         let _lock = OutputLock::take(workspace.output())?;
         let sandbox = workspace.folder(Mode::Rehearsal).sandbox();
         let checkout = workspace.checkout();
