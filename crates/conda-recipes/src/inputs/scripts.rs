@@ -139,10 +139,10 @@ fn path_after(rest: &str) -> (PathBuf, bool) {
         || after
             .strip_prefix(['"', '\''])
             .is_some_and(|rest| rest.starts_with(|c: char| !c.is_whitespace() && !is_end(c)));
-    let written = written.replace('\\', "/");
     match goes_on {
-        false => (PathBuf::from(written), true),
+        false => (PathBuf::from(written.replace('\\', "/")), true),
         true => {
+            let written = written.trim_end_matches('\\').replace('\\', "/");
             let folder = written.rfind('/').map_or("", |end| &written[..end]);
             (PathBuf::from(folder), false)
         }
