@@ -207,6 +207,15 @@ pub enum Error {
         reason: String,
     },
 
+    /// A channel has no repodata where every channel has some (CEP-26).
+    #[error("{at} is missing{}", beside.as_ref().map_or_else(String::new, |it| format!(", although {it} is there")))]
+    RepodataMissing {
+        /// The missing file or URL.
+        at: String,
+        /// Part of the channel that was found instead.
+        beside: Option<String>,
+    },
+
     /// The channel's repodata has no such package.
     #[error("{package} is not in the repodata of {channel}")]
     NotListed {
@@ -462,6 +471,7 @@ impl Error {
             Self::Unindexable { .. } => "unindexable",
             Self::Index { .. } => "index_failed",
             Self::Repodata { .. } => "repodata_invalid",
+            Self::RepodataMissing { .. } => "repodata_missing",
             Self::NotListed { .. } => "not_listed",
             Self::AttestationsHash { .. } => "attestations_hash_malformed",
             Self::Advertised { .. } => "attestations_unusable",
@@ -517,8 +527,14 @@ impl Error {
             Self::Status { .. }
             | Self::Answer { .. }
             | Self::Repodata { .. }
+            | Self::RepodataMissing { beside: None, .. }
             | Self::TooLarge { .. } => Some(
                 "check that the URL is the channel's, and that nothing answers in its place, as a sign-in page or a proxy does",
+            ),
+            Self::RepodataMissing {
+                beside: Some(_), ..
+            } => Some(
+                "index the channel again, for instance with `rattler-index`, or restore the file",
             ),
             Self::Refused { help, .. } => Some(help),
             Self::TooManyAttestations { most: 0, .. } => Some(

@@ -1,14 +1,16 @@
 //! Reading a channel as conda clients do.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use cep27::Subdir;
 use release_manifest::PackageKey;
 
+use crate::Error;
+use crate::disk::{self, At as _};
 use crate::repodata::{Listed, REPODATA, Repodata};
 use crate::sidecar::{self, SIDECAR_LIMIT, Sidecar};
-use crate::{Error, disk};
 
 /// Reads a channel in a folder as conda clients do: through its repodata. Writes nothing.
 ///
@@ -22,23 +24,37 @@ pub struct ChannelReader {
 impl ChannelReader {
     /// Opens a channel: a folder with a `noarch/repodata.json`, which CEP-26 asks of each.
     pub fn open(root: &Path) -> Result<Self, Error> {
+        Self::find(root)?.ok_or_else(|| Error::RepodataMissing {
+            at: noarch_repodata(root).display().to_string(),
+            beside: None,
+        })
+    }
+
+    /// Opens a channel; `None` where nothing was published yet: the folder is missing, or no subdir of it has content.
+    ///
+    /// # Errors
+    /// Part of a channel is there without its `noarch/repodata.json`, or repodata is unreadable or invalid: never taken
+    /// for an empty channel.
+    pub fn find(root: &Path) -> Result<Option<Self>, Error> {
         let mut repodata = BTreeMap::new();
         for subdir in Subdir::ALL.iter().copied() {
             if let Some(found) = Repodata::read(&root.join(subdir.as_str()))? {
                 repodata.insert(subdir, found);
             }
         }
-        if !repodata.contains_key(&Subdir::NOARCH) {
-            let path = root.join(Subdir::NOARCH.as_str()).join(REPODATA);
-            return Err(Error::Repodata {
-                at: path.display().to_string(),
-                reason: "it is not there".to_owned(),
-            });
+        if repodata.contains_key(&Subdir::NOARCH) {
+            return Ok(Some(Self {
+                root: root.to_owned(),
+                repodata,
+            }));
         }
-        Ok(Self {
-            root: root.to_owned(),
-            repodata,
-        })
+        match first_content(root)? {
+            None => Ok(None),
+            Some(found) => Err(Error::RepodataMissing {
+                at: noarch_repodata(root).display().to_string(),
+                beside: Some(found.display().to_string()),
+            }),
+        }
     }
 
     /// Every package that the repodata lists, sorted; a record that names none is an error of its own.
@@ -89,11 +105,34 @@ impl ChannelReader {
     }
 }
 
+fn noarch_repodata(root: &Path) -> PathBuf {
+    root.join(Subdir::NOARCH.as_str()).join(REPODATA)
+}
+
+/// Something in a subdir of a folder; `None` where every subdir is missing or empty.
+///
+/// A link to a missing folder, such as one on a volume that is not mounted, is an error and not a missing subdir.
+fn first_content(root: &Path) -> Result<Option<PathBuf>, Error> {
+    let is_dangling = root.is_symlink() && !root.try_exists().at("read", root)?;
+    if is_dangling {
+        return Err(Error::Link {
+            path: root.to_owned(),
+        });
+    }
+    for subdir in Subdir::ALL {
+        let path = root.join(subdir.as_str());
+        if !disk::folder(&path)? {
+            continue;
+        }
+        if let Some(entry) = fs::read_dir(&path).at("list", &path)?.next() {
+            return entry.at("list", &path).map(|entry| Some(entry.path()));
+        }
+    }
+    Ok(None)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::path::Path;
-
     use cep27::Sha256;
     use serde_json::{Value, json};
 
@@ -215,8 +254,55 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let error = ChannelReader::open(root.path()).unwrap_err().to_string();
         assert!(
-            error.ends_with("noarch/repodata.json is not valid repodata: it is not there"),
+            error.ends_with("noarch/repodata.json is missing"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn only_a_folder_without_content_is_a_new_channel() {
+        let root = tempfile::tempdir().unwrap();
+        let code = |root: &Path| ChannelReader::find(root).map_err(|error| error.code());
+        let missing = root.path().join("missing");
+        for new in [root.path(), &missing] {
+            assert!(code(new).unwrap().is_none());
+        }
+        // What an interrupted first run leaves.
+        fs::create_dir_all(root.path().join(".conda-release/tmp")).unwrap();
+        fs::create_dir(root.path().join("noarch")).unwrap();
+        assert!(code(root.path()).unwrap().is_none());
+
+        let linux = root.path().join("linux-64");
+        fs::create_dir(&linux).unwrap();
+        fs::write(linux.join("repodata.json"), r#"{"packages": {}}"#).unwrap();
+        assert_eq!(code(root.path()).unwrap_err(), "repodata_missing");
+        fs::remove_file(linux.join("repodata.json")).unwrap();
+        fs::write(linux.join("foo-1-0.conda"), "").unwrap();
+        assert_eq!(code(root.path()).unwrap_err(), "repodata_missing");
+
+        let noarch = root.path().join("noarch/repodata.json");
+        for garbage in ["<html>", "", "[]", r#"{"error": 1}"#, r#"{"packages": {"#] {
+            fs::write(&noarch, garbage).unwrap();
+            assert_eq!(
+                code(root.path()).unwrap_err(),
+                "repodata_invalid",
+                "{garbage}"
+            );
+        }
+        fs::write(&noarch, "{}").unwrap();
+        assert!(code(root.path()).unwrap().is_some());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_to_a_missing_folder_is_no_new_channel() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("channel");
+        std::os::unix::fs::symlink(folder.path().join("unmounted"), &root).unwrap();
+        assert_eq!(ChannelReader::find(&root).unwrap_err().code(), "link");
+        fs::remove_file(&root).unwrap();
+        fs::create_dir(&root).unwrap();
+        std::os::unix::fs::symlink(folder.path().join("unmounted"), root.join("noarch")).unwrap();
+        assert_eq!(ChannelReader::find(&root).unwrap_err().code(), "link");
     }
 }

@@ -1,11 +1,13 @@
 //! The part of a subdir's `repodata.json` that concerns publishing and verifying.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io::Read;
 use std::path::Path;
 
 use cep27::{Sha256, Subdir};
 use release_manifest::{PackageKey, Timestamp};
+use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
@@ -169,16 +171,83 @@ fn too_large() -> String {
     format!("it is larger than {REPODATA_LIMIT} bytes")
 }
 
-#[derive(Deserialize)]
+/// The members of repodata that matter here; empty where the document lacks them.
+#[derive(Default)]
 struct Layout {
-    #[serde(default)]
     info: Info,
-    #[serde(default)]
     packages: BTreeMap<String, Record>,
-    #[serde(default, rename = "packages.conda")]
     conda: BTreeMap<String, Record>,
-    #[serde(default)]
     v3: V3,
+}
+
+/// The members of which repodata has at least one (CEP-36), unless it is the empty object.
+const MEMBERS: &[&str] = &[
+    "info",
+    "packages",
+    "packages.conda",
+    "v3",
+    "removed",
+    "repodata_version",
+];
+
+/// Checks that a JSON object with these members is repodata. The error names a member that it has instead.
+///
+/// All members are optional, so another server's `{"error": …}` would otherwise pass for an empty channel.
+pub(crate) fn check_members<'a>(names: impl Iterator<Item = &'a str>) -> Result<(), String> {
+    let mut other = None;
+    for name in names {
+        if MEMBERS.contains(&name) {
+            return Ok(());
+        }
+        other.get_or_insert(name);
+    }
+    match other {
+        None => Ok(()),
+        Some(name) => Err(format!(
+            "expected a member such as `packages.conda`, found only others such as `{}`",
+            cep27::printable(name)
+        )),
+    }
+}
+
+impl<'de> Deserialize<'de> for Layout {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(LayoutVisitor)
+    }
+}
+
+/// Written by hand, since a derived one takes an array for an object without members.
+struct LayoutVisitor;
+
+impl<'de> Visitor<'de> for LayoutVisitor {
+    type Value = Layout;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Layout, A::Error> {
+        let mut layout = Layout::default();
+        let mut names = BTreeSet::new();
+        while let Some(name) = map.next_key::<String>()? {
+            match name.as_str() {
+                name if names.contains(name) => {
+                    let name = cep27::printable(name);
+                    return Err(A::Error::custom(format!(
+                        "the member `{name}` is there twice"
+                    )));
+                }
+                "info" => layout.info = map.next_value()?,
+                "packages" => layout.packages = map.next_value()?,
+                "packages.conda" => layout.conda = map.next_value()?,
+                "v3" => layout.v3 = map.next_value()?,
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+            names.insert(name);
+        }
+        check_members(names.iter().map(String::as_str)).map_err(A::Error::custom)?;
+        Ok(layout)
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -236,6 +305,33 @@ fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_that_is_no_repodata_is_never_an_empty_subdir() {
+        for text in [
+            "[]",
+            "null",
+            "\"\"",
+            "7",
+            "",
+            r#"{"error": "sign in first"}"#,
+            r#"{"message": "not found", "status": 404}"#,
+            r#"{"packages": null}"#,
+            r#"{"packages": {}, "packages": {}}"#,
+            r#"{"packages.conda": {"#,
+            r#"{"packages.conda": {}} <html>"#,
+        ] {
+            assert!(Repodata::parse(text.as_bytes()).is_err(), "{text}");
+        }
+        for text in [
+            "{}",
+            r#"{"info": {"subdir": "noarch"}, "packages": {}}"#,
+            r#"{"repodata_version": 1, "signatures": {}}"#,
+        ] {
+            let repodata = Repodata::parse(text.as_bytes()).unwrap();
+            assert!(repodata.records().is_empty(), "{text}");
+        }
+    }
 
     #[test]
     fn a_record_claims_a_time_in_seconds_or_milliseconds() {

@@ -565,7 +565,8 @@ fn publish_status(error: &conda_publish::Error) -> Status {
         | Error::TooLarge { .. }
         | Error::Forbidden { .. }
         | Error::NotListed { .. }
-        | Error::Repodata { .. } => Status::Preflight,
+        | Error::Repodata { .. }
+        | Error::RepodataMissing { .. } => Status::Preflight,
         _ => Status::Publish,
     }
 }

@@ -26,9 +26,6 @@ pub(crate) struct Target {
     force: bool,
 }
 
-/// What every channel has (CEP-26).
-const NOARCH_REPODATA: &str = "noarch/repodata.json";
-
 /// Where clients read a channel.
 #[derive(Clone, Debug)]
 pub(crate) enum ReadAt {
@@ -157,17 +154,13 @@ impl Target {
     /// Every package of the channel as clients see it; none where there is no channel yet.
     async fn listed(&self) -> Result<Vec<Result<Listed, conda_publish::Error>>, Error> {
         match self.read_at()? {
-            ReadAt::Folder(path) => match path.join(NOARCH_REPODATA).is_file() {
-                true => Ok(ChannelReader::open(&path)?.packages().collect()),
-                false => Ok(Vec::new()),
-            },
+            ReadAt::Folder(path) => {
+                let found = ChannelReader::find(&path)?;
+                Ok(found.map_or_else(Vec::new, |reader| reader.packages().collect()))
+            }
             ReadAt::Url(url) => {
-                match RemoteChannel::open(url, None, Patience::default()).await {
-                    Ok(remote) => Ok(remote.packages().collect()),
-                    // There, and without repodata: nothing was published yet.
-                    Err(conda_publish::Error::Repodata { .. }) => Ok(Vec::new()),
-                    Err(error) => Err(error.into()),
-                }
+                let found = RemoteChannel::published(url, Patience::default()).await?;
+                Ok(found.map_or_else(Vec::new, |remote| remote.packages().collect()))
             }
         }
     }
@@ -190,18 +183,14 @@ impl Target {
     pub(crate) async fn published_at(&self) -> Result<Option<String>, Error> {
         match self.read_at()? {
             ReadAt::Folder(path) => {
-                let is_channel = path.join(NOARCH_REPODATA).is_file();
+                let found = ChannelReader::find(&path)?;
                 let url = Url::from_directory_path(&path).ok().map(String::from);
-                Ok(url.filter(|_| is_channel))
+                Ok(url.filter(|_| found.is_some()))
             }
             ReadAt::Url(url) => {
                 let text = url.as_str().to_owned();
-                match RemoteChannel::open(url, None, Patience::default()).await {
-                    Ok(_) => Ok(Some(text)),
-                    // There, and without repodata: nothing was published yet.
-                    Err(conda_publish::Error::Repodata { .. }) => Ok(None),
-                    Err(error) => Err(error.into()),
-                }
+                let found = RemoteChannel::published(url, Patience::default()).await?;
+                Ok(found.map(|_| text))
             }
         }
     }

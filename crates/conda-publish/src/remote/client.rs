@@ -173,7 +173,11 @@ impl Client {
         if matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE) {
             return Ok(Found::Nothing);
         }
-        if !status.is_success() {
+        // Another success has no body, a part of it, or one that is not ready yet.
+        if !matches!(
+            status,
+            StatusCode::OK | StatusCode::NON_AUTHORITATIVE_INFORMATION
+        ) {
             return Err(Failure::answered(url, &response));
         }
         let started = Instant::now();

@@ -76,23 +76,48 @@ impl RemoteChannel {
         patience: Patience,
         settings: Settings,
     ) -> Result<Self, Error> {
-        let wanted: BTreeSet<Subdir> = Subdir::ALL
-            .iter()
-            .copied()
-            .filter(|subdir| subdirs.is_none_or(|wanted| wanted.contains(subdir)))
-            .collect();
-        let channel = Self::found(url, &wanted, patience, settings).await?;
-        let missing = match subdirs {
-            None => (!channel.has(Subdir::NOARCH)).then_some(Subdir::NOARCH),
-            Some(wanted) => wanted.iter().copied().find(|it| !channel.has(*it)),
+        let missing = |url: &ChannelUrl, subdir: Subdir| Error::RepodataMissing {
+            at: url.join([subdir.as_str(), REPODATA]).to_string(),
+            beside: None,
         };
-        if let Some(missing) = missing {
-            return Err(Error::Repodata {
-                at: channel.url.join([missing.as_str(), REPODATA]).to_string(),
-                reason: "it is not there".to_owned(),
-            });
+        let Some(wanted) = subdirs else {
+            let found = Self::published_with(url.clone(), patience, settings).await?;
+            return found.ok_or_else(|| missing(&url, Subdir::NOARCH));
+        };
+        let channel = Self::found(url, wanted, patience, settings).await?;
+        match wanted.iter().copied().find(|it| !channel.has(*it)) {
+            None => Ok(channel),
+            Some(subdir) => Err(missing(&channel.url, subdir)),
         }
-        Ok(channel)
+    }
+
+    /// Reads the repodata of all subdirs of a channel; `None` where no subdir has any: nothing was published yet, or there
+    /// is no channel at this URL.
+    ///
+    /// # Errors
+    /// The channel cannot be reached, some subdir has repodata and `noarch` has none (CEP-26), or repodata is unreadable
+    /// or invalid: never taken for an empty channel.
+    pub async fn published(url: ChannelUrl, patience: Patience) -> Result<Option<Self>, Error> {
+        let settings = blocking(Settings::read).await?;
+        Self::published_with(url, patience, settings).await
+    }
+
+    pub(crate) async fn published_with(
+        url: ChannelUrl,
+        patience: Patience,
+        settings: Settings,
+    ) -> Result<Option<Self>, Error> {
+        let all = Subdir::ALL.iter().copied().collect();
+        let channel = Self::found(url, &all, patience, settings).await?;
+        let at = |subdir: Subdir| channel.url.join([subdir.as_str(), REPODATA]).to_string();
+        match channel.subdirs.keys().next() {
+            None => Ok(None),
+            Some(_) if channel.has(Subdir::NOARCH) => Ok(Some(channel)),
+            Some(found) => Err(Error::RepodataMissing {
+                at: at(Subdir::NOARCH),
+                beside: Some(at(*found)),
+            }),
+        }
     }
 
     /// Reads the repodata of those of these subdirs that have one; that there is a channel is for the caller to know.
@@ -302,7 +327,7 @@ impl RemoteSubdir {
             match client.get(&url, REPODATA_LIMIT, &mut spool).await {
                 Ok(Found::Taken) => {}
                 Ok(Found::Nothing) => continue,
-                // What some stores say of what is not there.
+                // Some stores deny missing objects. A denied `repodata.json` is an error all the same: it may exist.
                 Err(Error::Status { status: 403, .. }) if name == COMPRESSED => continue,
                 Err(error) => return Err(error),
             }

@@ -256,7 +256,7 @@ async fn a_store_that_hides_what_is_absent_is_read_uncompressed() {
 async fn without_the_repodata_that_must_be_there_it_is_no_channel() {
     let server = Server::start().await;
     let error = server.open().await.unwrap_err();
-    assert_eq!(error.code(), "repodata_invalid");
+    assert_eq!(error.code(), "repodata_missing");
     assert!(
         error.to_string().contains("/c/noarch/repodata.json"),
         "{error}"
@@ -275,8 +275,63 @@ async fn without_the_repodata_that_must_be_there_it_is_no_channel() {
 }
 
 #[tokio::test]
+async fn only_a_channel_without_any_repodata_is_a_new_one() {
+    let published = async |server: &Server| {
+        let found = RemoteChannel::published_with(server.channel(), hasty(), nothing()).await;
+        found.map(|it| it.map(|channel| channel.packages().count()))
+    };
+    let server = Server::start().await;
+    assert_eq!(published(&server).await.unwrap(), None);
+    let server = Server::with(record()).await;
+    assert_eq!(published(&server).await.unwrap(), Some(1));
+    // `noarch` is missing beside a good subdir.
+    let server = Server::start().await;
+    server.on("/c/linux-64/repodata.json", [Reply::Body(b"{}".to_vec())]);
+    let error = published(&server).await.unwrap_err();
+    assert_eq!(error.code(), "repodata_missing");
+    assert!(
+        error.to_string().contains("/c/linux-64/repodata.json"),
+        "{error}"
+    );
+
+    let answers = [
+        (
+            Reply::Body(b"<html>Sign in</html>".to_vec()),
+            "repodata_invalid",
+        ),
+        (
+            Reply::Body(b"{\"error\": \"sign in\"}".to_vec()),
+            "repodata_invalid",
+        ),
+        (
+            Reply::Body(b"{\"packages\": {\"a".to_vec()),
+            "repodata_invalid",
+        ),
+        (Reply::Body(Vec::new()), "repodata_invalid"),
+        (Reply::Status(204), "channel_status"),
+        (Reply::Status(206), "channel_status"),
+        (Reply::Status(403), "channel_status"),
+        (Reply::Status(500), "channel_unreachable"),
+        (Reply::Torn(b"{}".to_vec()), "channel_unreachable"),
+        (Reply::Redirect("/c/sign-in".to_owned()), "repodata_invalid"),
+    ];
+    for (reply, expected) in answers {
+        for subdir in ["noarch", "osx-arm64"] {
+            let server = Server::with(record()).await;
+            server.on("/c/sign-in", [Reply::Body(b"<html>".to_vec())]);
+            server.on(&format!("/c/{subdir}/repodata.json"), [reply.clone()]);
+            assert_eq!(
+                published(&server).await.unwrap_err().code(),
+                expected,
+                "{subdir}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn malformed_repodata_is_an_error() {
-    for bytes in [&b"{"[..], b"7", b"{} x", b""] {
+    for bytes in [&b"{"[..], b"7", b"[]", b"{} x", b""] {
         let server = Server::start().await;
         server.on("/c/noarch/repodata.json", [Reply::Body(bytes.to_vec())]);
         assert_eq!(server.open().await.unwrap_err().code(), "repodata_invalid");
