@@ -5,7 +5,7 @@
 
 use std::{fs, path::Path};
 
-use end_to_end::{COMMIT, IDENTITY, Output, Sigstore, Workspace, step_outputs};
+use end_to_end::{COMMIT, IDENTITY, Output, Server, Sigstore, Workspace, step_outputs};
 use serde_json::Value;
 
 const CHANNEL: &str = "https://conda.acme.example/pkgs";
@@ -189,6 +189,66 @@ fn build_numbers_count_on_from_what_the_channel_has() {
     ];
     let unreachable = run(&third, &sigstore, &plan).ends(3);
     assert!(!unreachable.stdout.contains("one-1"), "{unreachable}");
+}
+
+#[test]
+fn an_unreadable_channel_never_restarts_build_numbers() {
+    let workspace = workspace(&["one"]);
+    let channel = workspace.beside("channel");
+    let record = r#"{"name":"one","version":"1.0.0","build":"h4616a5c_4","build_number":4,"subdir":"noarch"}"#;
+    let repodata = format!(r#"{{"packages.conda":{{"one-1.0.0-h4616a5c_4.conda":{record}}}}}"#);
+    for subdir in ["noarch", "linux-64"] {
+        fs::create_dir_all(channel.join(subdir)).unwrap();
+    }
+    fs::write(channel.join("noarch/repodata.json"), &repodata).unwrap();
+    fs::write(channel.join("linux-64/repodata.json"), r#"{"packages":{}}"#).unwrap();
+    let server = Server::of(&channel);
+    workspace.config(&format!("target-channel = \"{}\"", server.channel()));
+    let on_server = "artifactory://conda.acme.example/pkgs".to_owned();
+    let in_folder = channel.display().to_string();
+    let plan = |to: &str| {
+        let args = [
+            "plan",
+            "-x",
+            "--build-number",
+            "+1",
+            "--to",
+            to,
+            "--output-format",
+            "json",
+        ];
+        let mut command = workspace.command(args);
+        command.env("ARTIFACTORY_TOKEN", "token");
+        workspace.run_command(command)
+    };
+    for to in [&on_server, &in_folder] {
+        let planned = plan(to).ends(0).json();
+        assert_eq!(planned["plan"]["packages"][0]["build_number"], 5);
+    }
+
+    let noarch = channel.join("noarch/repodata.json");
+    for (content, code) in [
+        (
+            Some("<html><title>Sign in</title></html>"),
+            "repodata_invalid",
+        ),
+        (Some(&repodata[..repodata.len() / 2]), "repodata_invalid"),
+        (Some(""), "repodata_invalid"),
+        (Some(r#"{"error":"sign in first"}"#), "repodata_invalid"),
+        (None, "repodata_missing"),
+    ] {
+        match content {
+            Some(content) => fs::write(&noarch, content).unwrap(),
+            None => fs::remove_file(&noarch).unwrap(),
+        }
+        for to in [&on_server, &in_folder] {
+            assert_eq!(
+                plan(to).ends(3).json()["error"]["code"],
+                code,
+                "{to}: {content:?}"
+            );
+        }
+    }
 }
 
 #[test]
