@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cep27::Sha256;
-use release_manifest::{PackageKey, PublishResult};
+use release_manifest::{PackageKey, PublishResult, Timestamp};
 
 use crate::{Error, ReleaseKeeper};
 
@@ -75,6 +75,8 @@ pub struct Present {
     pub sha256: Option<Sha256>,
     /// Whether attestations are served for it; `None` where that takes another question.
     pub attested: Option<bool>,
+    /// When it was built, as its record states; `None` where there is no record or it states no time. Nothing proves it.
+    pub claimed: Option<Timestamp>,
 }
 
 /// Hears how an upload goes, while it goes.

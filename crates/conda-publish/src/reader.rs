@@ -5,10 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cep27::Subdir;
-use release_manifest::PackageKey;
+use release_manifest::{Digest, PackageKey};
 
 use crate::Error;
 use crate::disk::{self, At as _};
+use crate::file::release;
 use crate::repodata::{Listed, REPODATA, Repodata};
 use crate::sidecar::{self, SIDECAR_LIMIT, Sidecar};
 
@@ -98,6 +99,16 @@ impl ChannelReader {
         Sidecar::parse_hashed(&bytes, sha256)
             .map(Some)
             .map_err(|reason| unusable(format!("{name}: {reason}")))
+    }
+
+    /// The plans whose releases the channel keeps, the newest release first.
+    pub fn kept(&self) -> Result<Vec<Digest>, Error> {
+        release::kept(&self.root)
+    }
+
+    /// The bytes of the release manifest of a plan; `None` where there is none.
+    pub fn manifest(&self, plan: Digest) -> Result<Option<Vec<u8>>, Error> {
+        release::manifest(&self.root, plan)
     }
 
     fn folder(&self, subdir: Subdir) -> PathBuf {

@@ -24,6 +24,20 @@ pub trait ReleaseKeeper: Send + Sync {
     ///
     /// A manifest that is there under its name stays.
     async fn put_release(&self, release: &ReleaseUpload) -> Result<ReleasePlaced, Error>;
+
+    /// The plans whose releases are kept, the newest release first.
+    ///
+    /// # Errors
+    /// They cannot be listed: never taken for a channel that keeps none.
+    async fn kept(&self) -> Result<Vec<Digest>, Error>;
+
+    /// The bytes of the release manifest of a plan; `None` where there is none.
+    async fn manifest(&self, plan: Digest) -> Result<Option<Vec<u8>>, Error>;
+}
+
+/// The plan that a folder below [`RELEASES`] is named after; `None` for other names.
+pub(crate) fn plan_of(folder: &str) -> Option<Digest> {
+    folder.parse::<Sha256>().ok().map(Digest::from)
 }
 
 /// The manifest of a release with its attestation, to publish as they are.

@@ -54,7 +54,7 @@ pub(crate) struct Record {
     pub(crate) build_number: Option<u64>,
     /// Nothing hangs on it being there, or being a number.
     #[serde(default, deserialize_with = "moment")]
-    timestamp: Option<Timestamp>,
+    pub(crate) timestamp: Option<Timestamp>,
 }
 
 impl Repodata {

@@ -16,11 +16,11 @@ use std::{
 };
 
 use fs_err as fs;
-use release_manifest::{Package, Progress};
+use release_manifest::{Package, PlannedPackage, Progress, RelativePath};
 use release_report::Report;
 
-use command::Place;
 pub(crate) use command::{Annotation, harmless_json};
+use command::{Level, Place};
 pub(crate) use log::{Fold, Log};
 pub(crate) use outputs::Outputs;
 pub(crate) use runner::Runner;
@@ -91,6 +91,7 @@ impl Actions {
     pub(crate) fn annotate(&self, error: &Shown, printer: &Printer) {
         for part in error.parts() {
             printer.annotate(&Annotation {
+                level: Level::Error,
                 place: part.place().and_then(|(file, at)| {
                     let file = self.in_checkout(Path::new(file))?;
                     Some(Place { file, at: Some(at) })
@@ -120,17 +121,38 @@ impl Actions {
     /// What failed of a package, at its recipe.
     fn annotation(&self, package: &Package, workspace: &Workspace) -> Option<Annotation> {
         let error = package.error.as_ref()?;
-        let recipe = package.recipe.under(workspace.root());
-        let checkout = self.checkout.as_deref().unwrap_or(workspace.root());
-        let file = recipe.strip_prefix(checkout).unwrap_or(&recipe);
         Some(Annotation {
-            place: Some(Place {
-                file: file.display().to_string(),
-                at: None,
-            }),
+            level: Level::Error,
+            place: Some(self.place(&package.recipe, workspace)),
             title: format!("{} failed to {}", package.key(), error.phase),
             message: error.message.clone(),
         })
+    }
+
+    /// Warns at the recipe of a package that it changed since it was published.
+    pub(crate) fn annotate_changed(
+        &self,
+        package: &PlannedPackage,
+        workspace: &Workspace,
+        printer: &Printer,
+    ) {
+        printer.annotate(&Annotation {
+            level: Level::Warning,
+            place: Some(self.place(&package.recipe, workspace)),
+            title: format!("{} changed since it was published", package.key()),
+            message: "raise the build number".to_owned(),
+        });
+    }
+
+    /// A recipe as GitHub knows it.
+    fn place(&self, recipe: &RelativePath, workspace: &Workspace) -> Place {
+        let recipe = recipe.under(workspace.root());
+        let checkout = self.checkout.as_deref().unwrap_or(workspace.root());
+        let file = recipe.strip_prefix(checkout).unwrap_or(&recipe);
+        Place {
+            file: file.display().to_string(),
+            at: None,
+        }
     }
 
     fn add_to_summary(&self, printer: &Printer, text: impl FnOnce(usize) -> String) {

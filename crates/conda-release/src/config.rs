@@ -134,6 +134,8 @@ pub struct Publish {
     pub deadline: Duration,
     /// Attestation stores beside the channel: a folder, or `github://<owner>/<repository>`.
     pub stores: Vec<String>,
+    /// What happens about a recipe that changed since its package was published, where that is known: the build number was not raised.
+    pub changed: OnChanged,
     /// Attests the release as a whole, and publishes its manifest where the channel keeps such.
     pub manifest: bool,
     /// Waits until clients see the packages.
@@ -144,6 +146,17 @@ pub struct Publish {
     pub visible_within: Duration,
 }
 
+/// What happens about a recipe that changed since its package was published.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnChanged {
+    /// A warning that names the package.
+    #[default]
+    Warn,
+    /// An error, before anything is built.
+    Error,
+}
+
 impl Default for Publish {
     fn default() -> Self {
         Self {
@@ -151,6 +164,7 @@ impl Default for Publish {
             concurrency: None,
             deadline: Duration::from_secs(4 * 3600),
             stores: Vec::new(),
+            changed: OnChanged::default(),
             manifest: true,
             wait: true,
             visible_within: Duration::from_secs(300),

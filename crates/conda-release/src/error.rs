@@ -135,6 +135,9 @@ pub enum Error {
     /// What is attested is a commit: files that differ from it are not what was reviewed.
     #[error("files differ from the commit that would be attested")]
     Dirty,
+    /// Recipes whose packages the channel has, made from something else.
+    #[error("{} changed since {} published", packages(.0), if .0.len() == 1 { "it was" } else { "they were" })]
+    ChangedSincePublished(BTreeSet<PackageKey>),
     /// An event whose workflow may run code of others.
     #[error("the event `{0}` runs code that the repository's owners may not have seen")]
     UntrustedEvent(String),
@@ -339,6 +342,7 @@ impl Error {
             Self::NoTargetChannel => "no_target_channel",
             Self::NoChannel => "no_channel",
             Self::Dirty => "dirty",
+            Self::ChangedSincePublished(_) => "changed_since_published",
             Self::KeepsNoAttestations(_) => "keeps_no_attestations",
             Self::KeepsTooFew { .. } => "keeps_too_few_attestations",
             Self::UntrustedEvent(_) => "untrusted_event",
@@ -390,6 +394,7 @@ impl Error {
             | Self::Plan(_)
             | Self::NoChannel
             | Self::Dirty
+            | Self::ChangedSincePublished(_)
             | Self::KeepsNoAttestations(_)
             | Self::KeepsTooFew { .. }
             | Self::UntrustedEvent(_)
@@ -446,6 +451,7 @@ impl Error {
             Self::NoTargetChannel => "name the URL that clients read with --channel, or configure it as `target-channel`".to_owned(),
             Self::NoChannel => "name one with --to, or configure it as `channel`".to_owned(),
             Self::Dirty => "commit or stash the changes; --allow-dirty releases them all the same".to_owned(),
+            Self::ChangedSincePublished(_) => "raise the build number in the recipe, or with --build-number; `publish.changed = \"warn\"` leaves it at a warning".to_owned(),
             Self::UntrustedEvent(event) => format!("release from a push, a tag or by hand; --allow-event {event} does it all the same"),
             Self::KeepsNoAttestations(_) => "publish to a channel that keeps them (prefix.dev, S3, a folder); --without-attestation publishes the packages alone".to_owned(),
             Self::KeepsTooFew { .. } => "set `sign.provenance = false`, or publish to a channel with sidecars (S3, a folder)".to_owned(),
@@ -606,6 +612,12 @@ fn unselected(needs: &BTreeMap<PackageKey, BTreeSet<PackageKey>>, is_live: bool)
         )
     });
     needs.collect::<Vec<_>>().join("; ")
+}
+
+/// Packages in one line.
+fn packages(keys: &BTreeSet<PackageKey>) -> String {
+    let names: Vec<String> = keys.iter().map(|key| format!("`{key}`")).collect();
+    names.join(", ")
 }
 
 /// Several errors in one line.

@@ -14,7 +14,7 @@ use cep27::TargetChannel;
 use fs_err as fs;
 use release_manifest::{
     DOCUMENT_LIMIT, Event, Isolation, JOURNAL_LIMIT, Manifest, Mode, PackageKey, Plan, Progress,
-    ReleaseRecord, Timestamp, read_journal,
+    ReleaseRecord, Skipped, Timestamp, read_journal,
 };
 
 use crate::{
@@ -132,7 +132,7 @@ impl Release {
         folder: OutputFolder,
         plan: Plan,
         stored: Option<Stored>,
-        left_out: impl IntoIterator<Item = (PackageKey, String)>,
+        left_out: impl IntoIterator<Item = (PackageKey, Skipped)>,
     ) -> Result<Self, Error> {
         if stored.is_none() {
             // A journal that has lost its manifest: its numbers would not follow those of a new one.
@@ -148,13 +148,13 @@ impl Release {
                 manifest.isolation = stored.manifest.isolation;
             }
         }
-        for (package, reason) in left_out {
+        for (package, Skipped { reason, in_channel }) in left_out {
             let is_published = manifest
                 .package(&package)
                 .is_some_and(|package| package.progress == Progress::Published);
             if !is_published {
                 // Not by the journal: the manifest is written right away, and the plan after it.
-                let entry = manifest.entry(now(), package, Event::Skipped { reason });
+                let entry = manifest.entry(now(), package, Event::Skipped { reason, in_channel });
                 manifest.apply(&entry)?;
             }
         }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use conda_attest::{Policy, Trust};
 use conda_publish::{FileChannel, Kind, Present};
 use conda_recipes::{Planned, SkipExisting};
-use release_manifest::{Manifest, Mode, PackageKey, Progress, Skipped, Verdict};
+use release_manifest::{
+    ChannelPackage, Decision, Manifest, Mode, PackageKey, Progress, Skipped, Verdict,
+};
 
 use crate::{
     error::Error,
@@ -44,6 +46,7 @@ pub(crate) struct Prepared {
     stored: Option<Stored>,
     target: Option<Target>,
     existing: BTreeMap<PackageKey, Present>,
+    published: BTreeMap<PackageKey, ChannelPackage>,
     selection: Selection,
     lock: OutputLock,
 }
@@ -55,6 +58,19 @@ impl Prepared {
             true => Status::Done,
             false => Status::Preflight,
         }
+    }
+
+    /// The decisions about the plan, with the channel's packages.
+    ///
+    /// # Errors
+    /// The plan has no order.
+    pub(crate) fn decisions(
+        &self,
+        actions: &BTreeMap<PackageKey, Action>,
+    ) -> Result<Vec<Decision>, Error> {
+        let mut decisions = pipeline::listed(&self.planned, actions)?;
+        pipeline::add_published(&mut decisions, &self.published);
+        Ok(decisions)
     }
 
     /// What an earlier run made here, if anything.
@@ -76,10 +92,7 @@ impl Prepared {
             skips_existing: skips_existing(workspace),
         };
         let actions = pipeline::decide(&self.planned.plan, &there, &self.selection)?;
-        let left_out = left_out(actions, &self.existing);
-        Ok(left_out
-            .map(|(package, reason)| (package, Skipped { reason }))
-            .collect())
+        Ok(left_out(actions, &self.existing, &self.published).collect())
     }
 }
 
@@ -109,18 +122,24 @@ fn skips_existing(workspace: &Workspace) -> bool {
 fn left_out(
     actions: BTreeMap<PackageKey, Action>,
     existing: &BTreeMap<PackageKey, Present>,
-) -> impl Iterator<Item = (PackageKey, String)> {
+    published: &BTreeMap<PackageKey, ChannelPackage>,
+) -> impl Iterator<Item = (PackageKey, Skipped)> {
     actions.into_iter().filter_map(|(package, action)| {
+        let in_channel = published.get(&package).copied();
         let reason = match action {
             Action::Build { .. } | Action::Unchanged => return None,
             Action::NotSelected => Skipped::NOT_SELECTED.to_owned(),
             Action::Existing => {
                 let there = existing.get(&package).and_then(|present| present.sha256);
                 let there = there.map_or(String::new(), |sha256| format!(" with sha256 {sha256}"));
-                format!("the channel has a package of this name{there}")
+                let changed = match in_channel.is_some_and(|package| package.changed) {
+                    true => ", and the recipe changed since it was published",
+                    false => "",
+                };
+                format!("the channel has a package of this name{there}{changed}")
             }
         };
-        Some((package, reason))
+        Some((package, Skipped { reason, in_channel }))
     })
 }
 
@@ -163,12 +182,24 @@ impl Run {
             skips_existing: skips_existing(workspace),
         };
         let actions = pipeline::decide(&planned.plan, &there, &selection)?;
+        let published = pipeline::Published {
+            planned: &planned,
+            actions: &actions,
+            existing: &existing,
+            stored: stored.as_ref(),
+        };
+        let on_changed = workspace.config().publish.changed;
+        let published = published
+            .compare(target.as_ref(), on_changed, printer)
+            .await?;
+        pipeline::report_changed(&planned.plan, &published, workspace, printer)?;
         let prepared = Prepared {
             planned,
             planning,
             stored,
             target,
             existing,
+            published,
             selection,
             lock,
         };
@@ -191,25 +222,26 @@ impl Run {
         }
         let (prepared, actions) = Self::plan(workspace, flags, printer).await?;
         let status = prepared.status();
+        let listed = prepared.decisions(&actions)?;
         let Prepared {
             planned,
             planning,
             stored,
             target,
             existing,
+            published,
             selection: _,
             lock,
         } = prepared;
         let is_nothing =
             |action: &Action| matches!(action, Action::Unchanged | Action::NotSelected);
         if !actions.values().all(is_nothing) {
-            let listed = pipeline::listed(&planned, &actions)?;
             let shown = listed
                 .iter()
                 .filter(|decision| decision.verdict != Verdict::NotSelected);
             printer.note(&pipeline::plan_table(&planned.plan, shown, &[]));
         }
-        let left_out = left_out(actions, &existing);
+        let left_out = left_out(actions, &existing, &published);
         let folder = workspace.folder(flags.mode());
         let release = Release::begin(folder, planned.plan, stored, left_out)?;
         Ok(Self {

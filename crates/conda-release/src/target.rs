@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
     path::PathBuf,
     sync::Arc,
 };
@@ -12,7 +13,7 @@ use conda_publish::{
     RemoteChannel, TokenSource,
 };
 use conda_recipes::Highest;
-use release_manifest::{PackageKey, Plan};
+use release_manifest::{Digest, Manifest, PackageKey, Plan};
 use url::Url;
 
 use crate::{error::Error, identity::is_rehearsed, workspace::Workspace};
@@ -121,6 +122,7 @@ impl Target {
                 let present = Present {
                     sha256: listed.sha256,
                     attested: Some(listed.attested),
+                    claimed: listed.claimed,
                 };
                 existing.insert(listed.package, present);
             }
@@ -149,6 +151,46 @@ impl Target {
             *known = number.max(*known);
         }
         Ok(highest)
+    }
+
+    /// Reads the release manifests that it keeps, at most so many and the newest first, until `take` has enough.
+    ///
+    /// # Errors
+    /// The channel cannot be read, or a document there is no manifest: never taken for a channel that keeps none.
+    pub(crate) async fn kept_releases(
+        &self,
+        most: usize,
+        mut take: impl FnMut(Manifest) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        let mut next = |plan: Digest, bytes: Option<Vec<u8>>| {
+            let Some(bytes) = bytes else {
+                return Ok(ControlFlow::Continue(()));
+            };
+            let path = PathBuf::from(format!("{}/{}", conda_publish::RELEASES, plan.sha256()));
+            let manifest = Manifest::from_json(&bytes).map_err(Error::state(path))?;
+            Ok::<_, Error>(take(manifest))
+        };
+        if let ReadAt::Folder(path) = self.read_at()? {
+            let Some(reader) = ChannelReader::find(&path)? else {
+                return Ok(());
+            };
+            for plan in reader.kept()?.into_iter().take(most) {
+                if next(plan, reader.manifest(plan)?)?.is_break() {
+                    break;
+                }
+            }
+            return Ok(());
+        }
+        let channel = self.open(None).await?;
+        let Some(releases) = channel.releases() else {
+            return Ok(());
+        };
+        for plan in releases.kept().await?.into_iter().take(most) {
+            if next(plan, releases.manifest(plan).await?)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Every package of the channel as clients see it; none where there is no channel yet.

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::schema::wire;
-use crate::{Digest, PackageKey, Plan, RelativePath, SchemaVersion, variant};
+use crate::{ChannelPackage, Digest, PackageKey, Plan, RelativePath, SchemaVersion, variant};
 
 /// A plan, and what was decided about every output: whether it will be built, or why not.
 ///
@@ -53,6 +53,9 @@ pub struct Decision {
     /// Why its tests do not run on the machine that builds it, where another one has to run them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tests_deferred: Option<String>,
+    /// The channel's package of the same name, where the verdict is `in_channel`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_channel: Option<ChannelPackage>,
 }
 
 /// What is done about an output.

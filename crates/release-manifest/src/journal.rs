@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::schema::wire;
 use crate::{
-    Attestation, Digest, Error, PackageError, PackageKey, Progress, Published, RelativePath,
-    SchemaName, SchemaVersion, Timestamp, document,
+    Attestation, ChannelPackage, Digest, Error, PackageError, PackageKey, Progress, Published,
+    RelativePath, SchemaName, SchemaVersion, Timestamp, document,
 };
 
 /// Something that happened to a package, as one line of the journal.
@@ -80,6 +80,9 @@ pub enum Event {
     Skipped {
         /// Why.
         reason: String,
+        /// The channel's package of the same name, where that is why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        in_channel: Option<ChannelPackage>,
     },
     /// Its next step failed.
     Failed {

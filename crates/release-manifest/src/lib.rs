@@ -49,8 +49,8 @@ pub use matrix::{Matrices, MatrixJob};
 pub use merge::Shard;
 pub use origin::{Isolation, Mode, Source, Tool, Trust};
 pub use package::{
-    Attestation, Package, PackageError, Phase, Progress, ProvenanceRecord, PublishResult,
-    Published, Skipped, Taken, Times,
+    Attestation, ChannelPackage, Package, PackageError, Phase, Progress, ProvenanceRecord,
+    PublishResult, Published, Skipped, Taken, Times,
 };
 pub use package_key::PackageKey;
 pub use plan::{Plan, PlannedPackage, SkippedOutput};

@@ -111,6 +111,25 @@ pub enum Phase {
 pub struct Skipped {
     /// For people to read.
     pub reason: String,
+    /// The channel's package of the same name, where that is the reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_channel: Option<ChannelPackage>,
+}
+
+/// A package that a channel had under a planned name before the release.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChannelPackage {
+    /// The digest of its file, where the channel states it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<wire::Sha256>")]
+    pub sha256: Option<Sha256>,
+    /// The digest of what went into it, where an earlier run or a release manifest in the channel states it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<Digest>,
+    /// True if its recipe is known to have changed since it was published: the build number was not raised.
+    #[serde(default)]
+    pub changed: bool,
 }
 
 /// Why a step failed.
@@ -239,6 +258,21 @@ pub enum PublishResult {
 impl Skipped {
     /// The reason of a package that the command line did not select.
     pub const NOT_SELECTED: &str = "it was not selected";
+
+    /// The skip of something for a reason that is not about the channel.
+    #[must_use]
+    pub fn because(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            in_channel: None,
+        }
+    }
+
+    /// Returns true if the recipe is known to have changed since the channel's package was published.
+    #[must_use]
+    pub fn is_changed(&self) -> bool {
+        self.in_channel.is_some_and(|package| package.changed)
+    }
 
     /// Whether the command line did not select it.
     #[must_use]

@@ -133,9 +133,7 @@ fn step(package: &Package, at: Timestamp, event: &Event) -> Result<Package, Erro
         }
         Event::TestsSkipped { reason } => {
             next.progress = Progress::Tested;
-            next.tests_skipped = Some(Skipped {
-                reason: reason.clone(),
-            });
+            next.tests_skipped = Some(Skipped::because(reason));
             from == Progress::Built && !is_skipped
         }
         Event::Attested {
@@ -162,9 +160,10 @@ fn step(package: &Package, at: Timestamp, event: &Event) -> Result<Package, Erro
             }
             from == Progress::Published
         }
-        Event::Skipped { reason } => {
+        Event::Skipped { reason, in_channel } => {
             next.skipped = Some(Skipped {
                 reason: reason.clone(),
+                in_channel: *in_channel,
             });
             from < Progress::Published
         }

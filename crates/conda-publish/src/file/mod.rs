@@ -20,7 +20,7 @@ mod index;
 mod marker;
 mod mirror;
 mod put;
-mod release;
+pub(crate) mod release;
 #[cfg(test)]
 mod tests;
 
@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cep27::Sha256;
-use release_manifest::{Mode, PackageKey};
+use release_manifest::{Digest, Mode, PackageKey};
 use tokio::sync::SemaphorePermit;
 
 use self::folder::Folder;
@@ -185,6 +185,7 @@ impl Channel for FileChannel {
                     let found = Present {
                         sha256: Some(sha256),
                         attested: None,
+                        claimed: None,
                     };
                     present.insert(package, found);
                 }
@@ -212,5 +213,15 @@ impl ReleaseKeeper for FileChannel {
     async fn put_release(&self, release: &ReleaseUpload) -> Result<ReleasePlaced, Error> {
         let (folder, release) = (self.folder.clone(), release.clone());
         blocking(move || folder.put_release(&release)).await
+    }
+
+    async fn kept(&self) -> Result<Vec<Digest>, Error> {
+        let folder = self.folder.clone();
+        blocking(move || release::kept(&folder.root)).await
+    }
+
+    async fn manifest(&self, plan: Digest) -> Result<Option<Vec<u8>>, Error> {
+        let folder = self.folder.clone();
+        blocking(move || release::manifest(&folder.root, plan)).await
     }
 }

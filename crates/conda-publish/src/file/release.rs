@@ -1,16 +1,46 @@
 //! The manifest of a release in a folder.
 
+use std::cmp::Reverse;
 use std::path::Path;
 
-use release_manifest::PublishResult;
+use release_manifest::{Digest, MANIFEST_NAME, PublishResult};
 use url::Url;
 
 use super::Kind;
 use super::folder::Folder;
 use super::index::files;
 use crate::disk::{self, At as _};
-use crate::release::{LIMIT, RELEASES};
+use crate::release::{LIMIT, RELEASES, plan_of};
 use crate::{Error, ReleasePlaced, ReleaseUpload};
+
+/// The plans whose releases the channel in a folder keeps, the newest release first.
+pub(crate) fn kept(root: &Path) -> Result<Vec<Digest>, Error> {
+    let releases = root.join(RELEASES);
+    if !disk::folder(&releases)? {
+        return Ok(Vec::new());
+    }
+    let mut kept = Vec::new();
+    for entry in std::fs::read_dir(&releases).at("list", &releases)? {
+        let entry = entry.at("list", &releases)?;
+        let Some(plan) = entry.file_name().to_str().and_then(plan_of) else {
+            continue;
+        };
+        let path = entry.path().join(MANIFEST_NAME);
+        // A killed run leaves the folder of a release without its manifest.
+        if let Some(manifest) = disk::open(&path)? {
+            let modified = manifest.metadata().and_then(|it| it.modified());
+            kept.push((Reverse(modified.at("read", &path)?), plan));
+        }
+    }
+    kept.sort();
+    Ok(kept.into_iter().map(|(_, plan)| plan).collect())
+}
+
+/// The bytes of the release manifest of a plan; `None` where there is none.
+pub(crate) fn manifest(root: &Path, plan: Digest) -> Result<Option<Vec<u8>>, Error> {
+    let folder = root.join(RELEASES).join(plan.sha256().to_string());
+    disk::read(&folder.join(MANIFEST_NAME), LIMIT)
+}
 
 impl Folder {
     /// Writes the documents of a release in their order, unless another release of its plan has its name. A mirror of

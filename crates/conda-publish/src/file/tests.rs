@@ -772,6 +772,7 @@ async fn a_channel_works_through_the_trait() {
     let present = Present {
         sha256: Some(greet.sha256),
         attested: None,
+        claimed: None,
     };
     assert_eq!(
         channel.lookup(&asked).await.unwrap(),

@@ -161,6 +161,7 @@ impl RemoteChannel {
             sha256,
             // Not every server advertises those that it has.
             attested: record.is_attested().then_some(true),
+            claimed: record.timestamp,
         }))
     }
 

@@ -73,6 +73,8 @@ pub(super) struct Entry {
     /// In bytes.
     pub(super) size: u64,
     pub(super) etag: String,
+    /// When it was written, in seconds since 1970; 0 where the server doesn't say.
+    pub(super) modified: i64,
 }
 
 /// The hashes of all bytes of an object.
@@ -287,6 +289,7 @@ impl Bucket {
                         .and_then(|size| u64::try_from(size).ok())
                         .unwrap_or_default(),
                     etag: object.e_tag.unwrap_or_default(),
+                    modified: object.last_modified.map_or(0, |moment| moment.secs()),
                 });
             }
             Ok(())

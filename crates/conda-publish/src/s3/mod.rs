@@ -38,7 +38,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cep27::Subdir;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use release_manifest::{PackageKey, PublishResult};
+use release_manifest::{Digest, PackageKey, PublishResult};
 use tokio::sync::{OnceCell, Semaphore};
 use url::Url;
 
@@ -313,6 +313,14 @@ impl ReleaseKeeper for S3Channel {
         };
         self.begin().await?;
         self.bucket.put_release(&release.folder(), read).await
+    }
+
+    async fn kept(&self) -> Result<Vec<Digest>, Error> {
+        self.bucket.kept_releases().await
+    }
+
+    async fn manifest(&self, plan: Digest) -> Result<Option<Vec<u8>>, Error> {
+        self.bucket.manifest(plan).await
     }
 }
 

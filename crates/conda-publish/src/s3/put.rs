@@ -300,6 +300,7 @@ impl Bucket {
         Ok(Some(Present {
             sha256: Some(sha256),
             attested: Some(is_attested),
+            claimed: record.and_then(|record| record.timestamp),
         }))
     }
 

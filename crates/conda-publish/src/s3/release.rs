@@ -1,12 +1,35 @@
 //! The manifest of a release in a bucket.
 
-use release_manifest::PublishResult;
+use std::cmp::Reverse;
+
+use release_manifest::{Digest, MANIFEST_NAME, PublishResult};
 
 use super::bucket::{Bucket, Condition, Content};
-use crate::release::{LIMIT, RELEASES};
+use crate::release::{LIMIT, RELEASES, plan_of};
 use crate::{Error, ReleasePlaced};
 
 impl Bucket {
+    /// The plans whose releases the channel keeps, the newest release first.
+    pub(super) async fn kept_releases(&self) -> Result<Vec<Digest>, Error> {
+        let mut kept = Vec::new();
+        for entry in self.list(&format!("{RELEASES}/")).await? {
+            let folder = entry.key.strip_prefix(&format!("{RELEASES}/"));
+            let folder = folder.and_then(|path| path.strip_suffix(&format!("/{MANIFEST_NAME}")));
+            if let Some(plan) = folder.and_then(plan_of) {
+                kept.push((Reverse(entry.modified), plan));
+            }
+        }
+        kept.sort();
+        Ok(kept.into_iter().map(|(_, plan)| plan).collect())
+    }
+
+    /// The bytes of the release manifest of a plan; `None` where there is none.
+    pub(super) async fn manifest(&self, plan: Digest) -> Result<Option<Vec<u8>>, Error> {
+        let key = format!("{RELEASES}/{}/{MANIFEST_NAME}", plan.sha256());
+        let found = self.get(&key, LIMIT).await?;
+        Ok(found.map(|object| object.bytes.into()))
+    }
+
     /// Writes the documents of a release in their order, unless another release of its plan has its name.
     pub(super) async fn put_release(
         &self,

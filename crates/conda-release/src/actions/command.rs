@@ -7,12 +7,32 @@ use crate::foreign::{harmless, harmless_lines};
 /// Something to be seen beside a file, and in the overview of the run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Annotation {
+    /// How serious it is.
+    pub(crate) level: Level,
     /// Where it is, if it is anywhere.
     pub(crate) place: Option<Place>,
     /// What it is about.
     pub(crate) title: String,
     /// What is wrong.
     pub(crate) message: String,
+}
+
+/// How serious an annotation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Level {
+    /// Something failed.
+    Error,
+    /// Something may be wrong, and nothing failed.
+    Warning,
+}
+
+impl Level {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
 }
 
 /// A place in the repository.
@@ -29,7 +49,8 @@ impl Annotation {
     pub(crate) fn command(&self) -> String {
         let place = self.place.as_ref().map_or(String::new(), Place::properties);
         format!(
-            "::error {place}title={}::{}",
+            "::{} {place}title={}::{}",
+            self.level.as_str(),
             property(&self.title),
             data(&self.message)
         )
@@ -112,6 +133,7 @@ mod tests {
     #[test]
     fn a_message_cannot_end_its_command_or_begin_another() {
         let annotation = Annotation {
+            level: Level::Error,
             place: Some(Place {
                 file: "recipes/a,title=b::c/recipe.yaml".to_owned(),
                 at: Some((7, 3)),

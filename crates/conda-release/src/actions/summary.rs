@@ -166,7 +166,10 @@ fn row(report: &Report, package: &Package) -> String {
 fn state(package: &Package) -> String {
     match &package.error {
         Some(error) => format!("❌ failed to {}", error.phase),
-        None if package.skipped.is_some() => "left out".to_owned(),
+        None if let Some(skipped) = &package.skipped => match skipped.is_changed() {
+            true => "⚠️ left out: changed since it was published".to_owned(),
+            false => "left out".to_owned(),
+        },
         None if !package.blocked_by.is_empty() => "⏸ blocked".to_owned(),
         None if package.progress == Progress::Published => "✅ published".to_owned(),
         None => package.progress.to_string(),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use rayon::prelude::*;
-use release_manifest::{Event, Manifest, Progress};
+use release_manifest::{Event, Manifest, Progress, Skipped};
 
 use crate::{
     error::Error,
@@ -84,8 +84,8 @@ impl MergeArgs {
                 .package(package)
                 .is_some_and(|package| package.skipped.is_some());
             if !is_left_out {
-                let reason = skipped.reason.clone();
-                release.record(package, Event::Skipped { reason })?;
+                let Skipped { reason, in_channel } = skipped.clone();
+                release.record(package, Event::Skipped { reason, in_channel })?;
             }
         }
         release.compact()?;

@@ -54,7 +54,7 @@ impl PlanArgs {
         let sharding = self.machines.sharding()?;
         let (plan, actions) = Run::plan(workspace, &self.recipes, printer).await?;
         let status = plan.status();
-        let decisions = pipeline::listed(&plan.planned, &actions)?;
+        let decisions = plan.decisions(&actions)?;
         let unplanned = pipeline::unplanned(&plan.planned);
         let shown = pipeline::plan_table(&plan.planned.plan, &decisions, &unplanned);
         if let Some(sharding) = sharding {

@@ -210,6 +210,7 @@ pub(crate) fn listed(
             reason: action.reason(),
             tests_deferred: planned.deferred.get(&key).cloned(),
             package: Some(key),
+            in_channel: None,
         })
     });
     Ok(packages.chain(plan.skipped.iter().map(skipped)).collect())
@@ -225,6 +226,7 @@ fn skipped(skipped: &SkippedOutput) -> Decision {
         verdict: Verdict::Skipped,
         reason: skipped.reason.clone(),
         tests_deferred: None,
+        in_channel: None,
     }
 }
 

@@ -10,6 +10,7 @@ mod numbering;
 mod outcome;
 mod plan_table;
 mod planning;
+mod published;
 mod publishing;
 mod records;
 mod seeing;
@@ -29,6 +30,7 @@ pub(crate) use decisions::{Action, There, decide, listed, unplanned};
 pub(crate) use outcome::{outcome, outcome_of, reached, ready};
 pub(crate) use plan_table::plan_table;
 pub(crate) use planning::Planning;
+pub(crate) use published::{Published, add_published, report_changed};
 pub(crate) use publishing::{
     PublishOptions, failed, line, publish, publish_to, take_back, upload, upload_all,
 };

@@ -57,6 +57,9 @@ fn state(decision: &Decision) -> String {
         (Verdict::Build, Some(tests)) => {
             format!("{verdict}: {}; tests deferred: {tests}", decision.reason)
         }
+        (Verdict::InChannel, _) if decision.in_channel.is_some_and(|package| package.changed) => {
+            format!("{verdict}, changed since it was published")
+        }
         (Verdict::Build | Verdict::Skipped, _) => format!("{verdict}: {}", decision.reason),
         (Verdict::Unchanged | Verdict::InChannel | Verdict::NotSelected, _) => verdict.to_owned(),
     }

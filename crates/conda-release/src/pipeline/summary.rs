@@ -56,6 +56,9 @@ fn place(package: &Package, current: &Path) -> String {
         },
         (None, None) if let Some(skipped) = &package.skipped => match skipped.is_unselected() {
             true => format!("{}, not selected", package.progress),
+            false if skipped.is_changed() => {
+                "in the channel before, changed since it was published".to_owned()
+            }
             false => "in the channel before".to_owned(),
         },
         (None, None) if !package.blocked_by.is_empty() => "blocked".to_owned(),

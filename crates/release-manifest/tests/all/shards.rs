@@ -212,7 +212,7 @@ fn work_is_spread_by_what_it_took_before() {
 fn what_is_left_out_is_in_no_shard_and_nobody_waits_for_it() {
     let plan = samples::plan();
     let reason = "the channel has a package of this name".to_owned();
-    let left_out = BTreeMap::from([(key(LIBRARY), Skipped { reason })]);
+    let left_out = BTreeMap::from([(key(LIBRARY), Skipped::because(reason))]);
     let (shards, _) = Shards::cut(&plan, left_out, Sharding::Cost(1), None, |it| {
         it.to_string()
     })

@@ -56,7 +56,13 @@ fn the_table_of_transitions() {
         ("attested", attested(LIBRARY)),
         ("published", published(LIBRARY)),
         ("seen", Event::Seen),
-        ("skipped", Event::Skipped { reason: reason() }),
+        (
+            "skipped",
+            Event::Skipped {
+                reason: reason(),
+                in_channel: None,
+            },
+        ),
         ("failed plan", failed(Phase::Plan)),
         ("failed build", failed(Phase::Build)),
         ("failed test", failed(Phase::Test)),
@@ -119,6 +125,7 @@ fn the_attestation_of_the_whole_goes_with_that_of_a_package() {
 fn what_is_skipped_goes_no_further_and_stays_skipped_when_it_is_returned() {
     let skipped = || Event::Skipped {
         reason: "already in the channel".to_owned(),
+        in_channel: None,
     };
     let steps = [
         (Progress::Planned, built(LIBRARY), Phase::Build),
