@@ -176,6 +176,16 @@ pub enum Error {
         /// Whether the channel was asked.
         is_live: bool,
     },
+    /// A repository that git cannot read.
+    #[error("`git {command}` failed in `{}`: {reason}", folder.display())]
+    Git {
+        /// The folder in the repository.
+        folder: PathBuf,
+        /// The command of git.
+        command: String,
+        /// What git said.
+        reason: String,
+    },
     /// A git reference that nothing can be compared with.
     #[error("cannot tell what changed since `{reference}`: {reason}")]
     Reference {
@@ -354,6 +364,7 @@ impl Error {
             Self::NoSuchOutput { .. } => "no_such_output",
             Self::NeedsUnselected { .. } => "needs_unselected",
             Self::Reference { .. } => "unknown_reference",
+            Self::Git { .. } => "git",
             Self::Toml { .. } => "toml_invalid",
             Self::Usage(_) => "usage",
             Self::Plan(_) => "plan",
@@ -386,6 +397,7 @@ impl Error {
             | Self::NotAvailable { .. }
             | Self::NeedsUnselected { .. }
             | Self::Reference { .. }
+            | Self::Git { .. }
             | Self::NoPolicy
             | Self::PolicyEntry { .. }
             | Self::NoTargetChannel
@@ -471,6 +483,7 @@ impl Error {
                 };
                 format!("select what it needs too, as `--up-to {name}` does, {otherwise}")
             }
+            Self::Git { .. } => "attestations name the commit, so git must be able to read the repository: install git, and for a checkout of another user run `git config --global --add safe.directory <folder>`".to_owned(),
             Self::Reference { .. } => "fetch it with its history, as `git fetch --unshallow origin` does; in GitHub Actions, check out with `fetch-depth: 0`".to_owned(),
             Self::Toml { .. } => "mend the file; with --no-xtask nothing is added to it".to_owned(),
             Self::RehearsedIdentity(_) => "sign with a token of your CI system, or leave --execute and --trust out for a rehearsal".to_owned(),

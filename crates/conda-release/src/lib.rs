@@ -31,6 +31,7 @@ pub mod config;
 pub mod error;
 pub mod exit;
 mod foreign;
+mod git;
 mod glob;
 mod guard;
 mod identity;

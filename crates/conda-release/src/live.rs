@@ -71,7 +71,7 @@ impl PublishingArgs {
     }
 
     async fn check_github_release(&self, workspace: &Workspace) -> Result<(), Error> {
-        match self.github_release(&workspace.checkout().source).await? {
+        match self.github_release(&workspace.checkout()?.source).await? {
             Some(page) => Ok(page.preflight().await?),
             None => Ok(()),
         }

@@ -218,7 +218,7 @@ impl Run {
         printer: &Printer,
     ) -> Result<Self, Error> {
         if flags.mode() == Mode::Live {
-            guard.check(&workspace.checkout().source)?;
+            guard.check(&workspace.checkout()?.source)?;
         }
         let (prepared, actions) = Self::plan(workspace, flags, printer).await?;
         let status = prepared.status();

@@ -1,6 +1,9 @@
 //! What changed in the repository since a git reference.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 
 use conda_recipes::{BuildOptions, Changed};
 use fs_err as fs;
@@ -8,7 +11,7 @@ use fs_err as fs;
 use crate::{
     config,
     error::Error,
-    source::{git, git_bytes},
+    git::{git, git_answer, git_bytes, repository_above},
     workspace::Workspace,
 };
 
@@ -38,22 +41,22 @@ pub(crate) fn since(
         reference: reference.to_owned(),
         reason,
     };
-    let top = git(root, &["rev-parse", "--show-toplevel"])
-        .ok_or_else(|| unknown("the workspace is in no git repository"))?;
+    repository_above(root)?.ok_or_else(|| unknown("the workspace is in no git repository"))?;
+    let top = git_answer(root, &["rev-parse", "--show-toplevel"])?;
     let top = fs::canonicalize(&top).map_err(Error::output("read", &top))?;
     let named = format!("{reference}^{{commit}}");
     let verify = ["rev-parse", "--verify", "--quiet", "--end-of-options"];
-    let commit = git(root, &[&verify[..], &[&named]].concat())
+    let commit = git(root, &[&verify[..], &[&named]].concat())?
         .ok_or_else(|| unknown("git knows no such commit, branch or tag"))?;
-    let base = git(root, &["merge-base", &commit, "HEAD"])
+    let base = git(root, &["merge-base", &commit, "HEAD"])?
         .ok_or_else(|| unknown("it has no commit in common with HEAD, as far as is known here"))?;
     let diff = ["diff", "--name-only", "-z", "--no-renames", "--no-ext-diff"];
-    let tracked = git_bytes(&top, &[&diff[..], &[&base, "--"]].concat());
-    let untracked = git_bytes(&top, &["ls-files", "--others", "--exclude-standard", "-z"]);
+    let tracked = git_bytes(&top, &[&diff[..], &[&base, "--"]].concat())?;
+    let untracked = git_bytes(&top, &["ls-files", "--others", "--exclude-standard", "-z"])?;
     // Builds read ignored files too. Of those git knows no earlier state; a folder of nothing else is one entry.
     let ignored = ["ls-files", "--others", "--ignored", "--exclude-standard"];
-    let ignored = git_bytes(&top, &[&ignored[..], &["--directory", "-z"]].concat());
-    let head = git(root, &["rev-parse", "--verify", "HEAD"]);
+    let ignored = git_bytes(&top, &[&ignored[..], &["--directory", "-z"]].concat())?;
+    let head = git(root, &["rev-parse", "--verify", "HEAD"])?;
     let (Some(tracked), Some(untracked), Some(ignored), Some(head)) =
         (tracked, untracked, ignored, head)
     else {
@@ -86,23 +89,48 @@ pub(crate) fn since(
     }
     let cargo = root.join(config::CARGO);
     if changed.contains(&cargo) {
-        let before = cargo.strip_prefix(&top).ok().and_then(|path| {
-            let path = path.to_string_lossy().replace('\\', "/");
-            git(&top, &["show", &format!("{base}:{path}")])
-        });
-        let now = fs::read_to_string(&cargo).ok();
-        if configuration(before.as_deref()) != configuration(now.as_deref()) {
-            return Ok(Since::Everything(shown(&cargo)));
+        let before = match cargo.strip_prefix(&top) {
+            Ok(path) => file_at(&top, &base, path)?,
+            Err(_) => None,
+        };
+        let now = match fs::read_to_string(&cargo) {
+            Ok(text) => Some(text),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(Error::output("read", cargo)(error)),
+        };
+        // A file that is not TOML says nothing, so it may have said anything.
+        match (
+            configuration(before.as_deref()),
+            configuration(now.as_deref()),
+        ) {
+            (Ok(before), Ok(now)) if before == now => {}
+            _ => return Ok(Since::Everything(shown(&cargo))),
         }
     }
     Ok(Since::Files(changed))
 }
 
-/// What a `Cargo.toml` says of releases.
-fn configuration(text: Option<&str>) -> Option<toml::Value> {
-    let manifest: toml::Table = text?.parse().ok()?;
-    let metadata = manifest.get("workspace")?.get("metadata")?;
-    metadata.get(config::METADATA).cloned()
+/// The text of a file in a commit; `None` where the commit does not have it.
+fn file_at(top: &Path, commit: &str, path: &Path) -> Result<Option<String>, Error> {
+    let path = path.to_string_lossy().replace('\\', "/");
+    let listed = git_answer(top, &["ls-tree", "-z", "--name-only", commit, "--", &path])?;
+    match listed.is_empty() {
+        true => Ok(None),
+        false => git_answer(top, &["show", &format!("{commit}:{path}")]).map(Some),
+    }
+}
+
+/// The configuration in the text of a `Cargo.toml`; `None` where it has none.
+///
+/// # Errors
+/// The text is not TOML.
+fn configuration(text: Option<&str>) -> Result<Option<toml::Value>, toml::de::Error> {
+    let manifest: toml::Table = text.unwrap_or_default().parse()?;
+    let metadata = manifest.get("workspace");
+    let metadata = metadata.and_then(|workspace| workspace.get("metadata"));
+    Ok(metadata
+        .and_then(|metadata| metadata.get(config::METADATA))
+        .cloned())
 }
 
 /// Paths as git writes them with `-z`. One that is not UTF-8 still lies in the folder that it lies in.

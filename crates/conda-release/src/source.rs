@@ -5,7 +5,10 @@ use std::path::Path;
 use release_manifest::Source;
 use url::Url;
 
-use crate::tool::tool;
+use crate::{
+    error::Error,
+    git::{git, git_answer, git_bytes, repository_above},
+};
 
 /// What git says of a folder.
 #[derive(Clone, Debug, Default)]
@@ -19,12 +22,18 @@ pub(crate) struct Checkout {
 }
 
 impl Checkout {
-    /// Asks git about `root`; a folder outside any repository, or a machine without git, has no source.
+    /// Asks git about `root`. A folder outside of any repository, or in one without a commit, has no source.
     ///
     /// What lies in `output` is no change of the source, whether or not git is told to ignore it.
-    pub(crate) fn of(root: &Path, output: &Path) -> Self {
-        let Some(commit) = git(root, &["rev-parse", "--verify", "HEAD"]) else {
-            return Self::default();
+    ///
+    /// # Errors
+    /// git cannot read the repository, which would otherwise pass for a folder without a source.
+    pub(crate) fn of(root: &Path, output: &Path) -> Result<Self, Error> {
+        if repository_above(root)?.is_none() {
+            return Ok(Self::default());
+        }
+        let Some(commit) = git(root, &["rev-parse", "--verify", "--quiet", "HEAD"])? else {
+            return Ok(Self::default());
         };
         // Untracked files one by one: a folder that holds the output besides says nothing.
         let mut status = vec!["status", "--porcelain", "--untracked-files=all", "--", ":/"];
@@ -34,38 +43,30 @@ impl Checkout {
             .and_then(Path::to_str)
             .map(|output| format!(":(exclude,literal){output}"));
         status.extend(output.as_deref());
-        let changes = git(root, &status);
-        Self {
+        let changes = git_bytes(root, &status)?;
+        let time = git_answer(root, &["log", "-1", "--format=%ct"])?;
+        Ok(Self {
             source: Source {
-                repository: git(root, &["remote", "get-url", "origin"])
-                    .and_then(|url| repository(&url)),
+                repository: origin(root)?.and_then(|url| repository(&url)),
                 commit: Some(commit),
                 dirty: changes.is_none_or(|changes| !changes.is_empty()),
             },
-            git_ref: git(root, &["symbolic-ref", "--quiet", "HEAD"]),
-            commit_time: git(root, &["log", "-1", "--format=%ct"])
-                .and_then(|time| time.parse().ok()),
-        }
+            git_ref: git(root, &["symbolic-ref", "--quiet", "HEAD"])?,
+            commit_time: time.parse().ok(),
+        })
     }
 }
 
-/// The trimmed output of a git command that succeeded.
-pub(crate) fn git(root: &Path, args: &[&str]) -> Option<String> {
-    let text = String::from_utf8(git_bytes(root, args)?).ok()?;
-    Some(text.trim().to_owned())
-}
-
-/// The output of a git command that succeeded.
-pub(crate) fn git_bytes(root: &Path, args: &[&str]) -> Option<Vec<u8>> {
-    let output = tool("git")
-        .arg("-C")
-        .arg(root)
-        .args(args)
-        // A read must not write: a refreshed index would race with the user's own git.
-        .env("GIT_OPTIONAL_LOCKS", "0")
-        .output()
-        .ok()?;
-    output.status.success().then_some(output.stdout)
+/// The URL of the remote `origin`, if there is one.
+///
+/// # Errors
+/// git cannot read the repository.
+pub(crate) fn origin(root: &Path) -> Result<Option<String>, Error> {
+    let remotes = git_answer(root, &["remote"])?;
+    match remotes.lines().any(|remote| remote == "origin") {
+        true => git_answer(root, &["remote", "get-url", "origin"]).map(Some),
+        false => Ok(None),
+    }
 }
 
 /// A remote as the URL of its web page: `https://host/owner/name`, without credentials or `.git`.

@@ -152,7 +152,10 @@ impl Workspace {
     }
 
     /// What git says of the root.
-    pub(crate) fn checkout(&self) -> Checkout {
+    ///
+    /// # Errors
+    /// git cannot read the repository.
+    pub(crate) fn checkout(&self) -> Result<Checkout, Error> {
         Checkout::of(&self.root, &self.output)
     }
 

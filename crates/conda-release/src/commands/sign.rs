@@ -141,7 +141,7 @@ impl SignArgs {
     async fn sign_release(self, workspace: &Workspace, printer: &Printer) -> Result<Status, Error> {
         let (mut release, _lock) = Run::resume(workspace, Mode::Rehearsal, printer)?;
         check_rehearsal(&mut release, workspace, printer)?;
-        let checkout = workspace.checkout();
+        let checkout = workspace.checkout()?;
         pipeline::sign(&mut release, workspace, &checkout, self.keep_going, printer).await?;
         release.compact()?;
         show(&release, workspace, printer)?;

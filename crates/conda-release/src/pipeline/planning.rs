@@ -186,7 +186,7 @@ impl Planning {
     ) -> Result<Self, Error> {
         let mode = flags.mode();
         let config = workspace.config();
-        let checkout = workspace.checkout();
+        let checkout = workspace.checkout()?;
         let recipes =
             conda_recipes::find(workspace.root(), &workspace.recipe_patterns(&flags.recipes))?;
         let channel = workspace.channel(flags.to.as_deref());
@@ -239,7 +239,7 @@ impl Planning {
         (plan, path): (&Plan, &Path),
     ) -> Result<Self, Error> {
         let config = workspace.config();
-        let checkout = workspace.checkout();
+        let checkout = workspace.checkout()?;
         let options = flags.build.over(&config.build);
         let version = |tool: &Tool| format!("{} {}", tool.name, tool.version);
         let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".to_owned());

@@ -80,6 +80,7 @@ pub(crate) fn decisions() -> Decisions {
             verdict: Verdict::Build,
             reason: "new".to_owned(),
             tests_deferred: Some("tests for osx-64 do not run on linux-64".to_owned()),
+            in_channel: None,
         },
         Decision {
             output: skipped.output.clone(),
@@ -90,6 +91,7 @@ pub(crate) fn decisions() -> Decisions {
             verdict: Verdict::Skipped,
             reason: skipped.reason.clone(),
             tests_deferred: None,
+            in_channel: None,
         },
     ];
     Decisions {

@@ -22,7 +22,10 @@ pub(super) fn check(workspace: &Workspace, findings: &mut Findings) {
 
 /// The commit that packages would be of.
 fn source(workspace: &Workspace, findings: &mut Findings) {
-    let source = workspace.checkout().source;
+    let source = match workspace.checkout() {
+        Ok(checkout) => checkout.source,
+        Err(error) => return findings.error("source", Need::Rehearsal, &error),
+    };
     let Some(commit) = source.commit else {
         return findings.missing(
             "source",

@@ -8,7 +8,8 @@ use fs_err as fs;
 use super::Ci;
 use crate::{
     error::Error,
-    source::{git, repository},
+    git::{git, git_answer, git_bytes, repository_above},
+    source::{origin, repository},
     workspace::Workspace,
 };
 
@@ -39,24 +40,37 @@ impl Repository {
     /// Cargo does not understand the workspace, or a recipe that is named does not exist.
     pub(super) fn look(workspace: &Workspace) -> Result<Self, Error> {
         let root = workspace.root().to_owned();
-        let top = git(&root, &["rev-parse", "--show-toplevel"])
-            .and_then(|top| fs::canonicalize(top).ok())
+        let top = match repository_above(&root)? {
+            None => None,
+            Some(_) => Some(git_answer(&root, &["rev-parse", "--show-toplevel"])?),
+        };
+        let top = top
+            .map(|top| fs::canonicalize(&top).map_err(Error::output("read", &top)))
+            .transpose()?
             .filter(|top| root.starts_with(top));
-        let is_ignored = |path: &str| {
-            top.is_none() || git(&root, &["check-ignore", "--quiet", "--", path]).is_some()
+        let is_ignored = |path: &str| match top {
+            None => Ok(true),
+            Some(_) => git_bytes(&root, &["check-ignore", "--quiet", "--", path])
+                .map(|ignored| ignored.is_some()),
         };
         let output = workspace.output().strip_prefix(&root).ok();
         let output = output.and_then(Path::to_str);
         let recipes = recipes(workspace)?;
         // Of a repository without a commit too.
-        let remote = git(&root, &["remote", "get-url", "origin"]);
+        let remote = match top {
+            None => None,
+            Some(_) => origin(&root)?,
+        };
         Ok(Self {
             ci: ci(remote.and_then(|url| repository(&url)).as_deref()),
-            branch: default_branch(&root),
+            branch: match top {
+                None => DEFAULT_BRANCH.to_owned(),
+                Some(_) => default_branch(&root)?,
+            },
             is_cargo: root.join("Cargo.toml").is_file(),
             cargo: conda_recipes::cargo_context(&root, &workspace.config().package, &recipes)?,
-            ignores_output: output.is_none_or(is_ignored),
-            keeps_lockfile: top.is_none() || !is_ignored("Cargo.lock"),
+            ignores_output: output.map_or(Ok(true), is_ignored)?,
+            keeps_lockfile: top.is_none() || !is_ignored("Cargo.lock")?,
             top: top.unwrap_or_else(|| root.clone()),
             root,
         })
@@ -89,22 +103,20 @@ fn ci(url: Option<&str>) -> Ci {
     }
 }
 
+const DEFAULT_BRANCH: &str = "main";
+
 /// The branch that the remote names as its own, else the current one.
-fn default_branch(root: &Path) -> String {
-    let of_remote = git(
-        root,
-        &["symbolic-ref", "--quiet", "refs/remotes/origin/HEAD"],
-    );
-    let branch = |name: String, prefix: &str| name.strip_prefix(prefix).map(str::to_owned);
-    of_remote
-        .and_then(|name| branch(name, "refs/remotes/origin/"))
-        .or_else(|| {
-            branch(
-                git(root, &["symbolic-ref", "--quiet", "HEAD"])?,
-                "refs/heads/",
-            )
-        })
-        .unwrap_or_else(|| "main".to_owned())
+fn default_branch(root: &Path) -> Result<String, Error> {
+    for (name, prefix) in [
+        ("refs/remotes/origin/HEAD", "refs/remotes/origin/"),
+        ("HEAD", "refs/heads/"),
+    ] {
+        let name = git(root, &["symbolic-ref", "--quiet", name])?;
+        if let Some(branch) = name.as_deref().and_then(|name| name.strip_prefix(prefix)) {
+            return Ok(branch.to_owned());
+        }
+    }
+    Ok(DEFAULT_BRANCH.to_owned())
 }
 
 #[cfg(test)]

@@ -133,7 +133,7 @@ impl Files {
         workspace.check_output()?;
         let _lock = OutputLock::take(workspace.output())?;
         let sandbox = workspace.folder(Mode::Rehearsal).sandbox();
-        let checkout = workspace.checkout();
+        let checkout = workspace.checkout()?;
         pipeline::with_sandbox(&sandbox, &checkout, async |trust, identity| {
             let lines = Attesting::start(printer, self.packages.len());
             let results =
