@@ -106,6 +106,14 @@ pub(crate) fn hash_of(bytes: &[u8]) -> Sha256 {
     Sha256::from_bytes(sha2::Sha256::digest(bytes).into())
 }
 
+/// Returns true if nothing is at a path.
+///
+/// A link to nowhere, and a path that this user may not look at, are not missing: reading them fails, and says why.
+pub(crate) fn is_missing(path: &Path) -> bool {
+    let missing = [ErrorKind::NotFound, ErrorKind::NotADirectory];
+    fs::symlink_metadata(path).is_err_and(|error| missing.contains(&error.kind()))
+}
+
 /// Removes a file; says whether there was one.
 pub(crate) fn remove(path: &Path) -> Result<bool, Error> {
     step();

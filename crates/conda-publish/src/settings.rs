@@ -1,6 +1,6 @@
 //! What rattler's own files say of the way to channels.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rattler_config::{
@@ -14,9 +14,9 @@ use rattler_networking::authentication_storage::backends::{
 use rattler_networking::{Authentication, AuthenticationStorage};
 use url::Url;
 
-use crate::Error;
 use crate::blocking::blocking;
 use crate::credentials::Secret;
+use crate::{Error, disk};
 
 /// The settings that hold for every rattler-based tool on this machine.
 #[derive(Clone)]
@@ -34,7 +34,7 @@ impl Settings {
     pub(crate) fn read() -> Result<Self, Error> {
         let paths = std::iter::once(shared_system_config_path()).chain(shared_user_config_paths());
         let locations = paths
-            .filter(|path| path.is_file())
+            .filter(|path| !disk::is_missing(path))
             .map(|path| ConfigLocation {
                 path,
                 layer: ConfigLayer::Shared,
@@ -44,13 +44,13 @@ impl Settings {
                 source: Box::new(source),
             })?
             .common;
+        let named = std::env::var_os("RATTLER_AUTH_FILE").map(PathBuf::from);
+        if let Some(path) = &named {
+            named_file(path)?;
+        }
         let mut credentials = AuthenticationStorage::from_env_and_defaults().map_err(unreadable)?;
-        if let (None, Some(file)) = (
-            std::env::var_os("RATTLER_AUTH_FILE"),
-            &config.authentication_override_file,
-        ) {
-            let file = FileStorage::from_path(file.clone()).map_err(unreadable)?;
-            credentials.backends.insert(0, Arc::new(file));
+        if let (None, Some(path)) = (named, &config.authentication_override_file) {
+            credentials.backends.insert(0, Arc::new(named_file(path)?));
         }
         Ok(Self {
             config,
@@ -63,7 +63,7 @@ impl Settings {
         blocking(move || {
             let mut settings = Self::read()?;
             if let Some(path) = auth_file {
-                let file = FileStorage::from_path(path).map_err(unreadable)?;
+                let file = named_file(&path)?;
                 settings.credentials.backends.insert(0, Arc::new(file));
             }
             Ok(settings)
@@ -103,6 +103,16 @@ impl Settings {
             credentials,
         })
     }
+}
+
+/// Reads a file of credentials that the user names. rattler takes a missing one for one without credentials.
+fn named_file(path: &Path) -> Result<FileStorage, Error> {
+    if disk::is_missing(path) {
+        return Err(Error::Credentials {
+            source: format!("{} is missing", path.display()).into(),
+        });
+    }
+    FileStorage::from_path(path.to_owned()).map_err(unreadable)
 }
 
 fn unreadable(source: impl std::error::Error + Send + Sync + 'static) -> Error {

@@ -85,8 +85,11 @@ fn survey_subdir(folder: &Folder, subdir: Subdir) -> Result<Option<Stale>, Error
     let path = folder.subdir(subdir);
     let repodata = match Repodata::read(&path) {
         Ok(repodata) => repodata,
-        Err(Error::Repodata { at, reason }) => {
-            tracing::warn!(path = at, reason, "making invalid repodata anew");
+        // Only a mirror's repodata is ours alone, and an index that was interrupted. Another tool's may contain more than
+        // the packages tell.
+        Err(Error::Repodata { .. })
+            if folder.kind == Kind::Rehearsal || is_unfinished(folder, subdir)? =>
+        {
             None
         }
         Err(error) => return Err(error),
@@ -104,7 +107,7 @@ fn survey_subdir(folder: &Folder, subdir: Subdir) -> Result<Option<Stale>, Error
         || records.len() != files.len()
         // Clients prefer the compressed form.
         || disk::open(&path.join(COMPRESSED))?.is_none()
-        || disk::open(&unfinished(folder, subdir))?.is_some();
+        || is_unfinished(folder, subdir)?;
     let mut force = false;
     for (file, kind) in &files {
         let attestations = attestations(folder, &file.path)?;
@@ -244,6 +247,10 @@ fn check_indexable(file: &Found, kind: DistArchiveType) -> Result<(), Error> {
         path: file.path.clone(),
         reason,
     })
+}
+
+fn is_unfinished(folder: &Folder, subdir: Subdir) -> Result<bool, Error> {
+    disk::open(&unfinished(folder, subdir)).map(|marker| marker.is_some())
 }
 
 fn unfinished(folder: &Folder, subdir: Subdir) -> PathBuf {

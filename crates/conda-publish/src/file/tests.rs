@@ -280,7 +280,6 @@ async fn repodata_out_of_step_is_repaired() {
     };
     let damage: [&dyn Fn(); 4] = [
         &|| fs::remove_file(subdir.join("repodata.json")).unwrap(),
-        &|| fs::write(subdir.join("repodata.json"), "{\"packages").unwrap(),
         &|| {
             fs::write(
                 subdir.join("repodata.json"),
@@ -683,6 +682,31 @@ async fn a_file_that_would_fail_the_index_is_named() {
         }
     }
     channel.finish().await.unwrap();
+}
+
+#[tokio::test]
+async fn invalid_repodata_of_a_target_is_never_replaced() {
+    let (sources, root) = folders();
+    let channel = FileChannel::open(root.path(), LIVE).unwrap();
+    publish(&channel, &[&upload(sources.path(), GREET, "hello")]).await;
+    let path = root.path().join("linux-64/repodata.json");
+    let good = fs::read(&path).unwrap();
+    for content in ["<html>", "", "[]", "{\"error\": 1}", "{\"packages\": {"] {
+        fs::write(&path, content).unwrap();
+        let channel: &dyn Channel = &channel;
+        for error in [channel.preflight().await, channel.finish().await] {
+            assert_eq!(error.unwrap_err().code(), "repodata_invalid", "{content}");
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap(), content);
+    }
+    // What an interrupted index left is written again.
+    fs::write(root.path().join(".conda-release/indexing-linux-64"), "").unwrap();
+    channel.finish().await.unwrap();
+    let records = |bytes: &[u8]| {
+        let repodata = Repodata::parse(bytes).unwrap();
+        repodata.records().keys().cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(records(&fs::read(&path).unwrap()), records(&good));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -7,11 +7,11 @@ use std::io::Read as _;
 use cep27::{Format, Sha256, Subdir};
 use rattler_conda_types::PackageRecord;
 use release_manifest::PackageKey;
-use serde::de::{MapAccess, Visitor};
+use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::repodata::Record;
+use crate::repodata::{Record, check_members};
 
 const PACKAGES: &str = "packages";
 const CONDA: &str = "packages.conda";
@@ -56,7 +56,10 @@ impl Document {
     }
 
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, serde_json::Error> {
-        Self::from_members(serde_json::from_slice(bytes)?)
+        let members: Members = serde_json::from_slice(bytes)?;
+        let names = members.0.iter().map(|(name, _)| name.as_str());
+        check_members(names).map_err(serde_json::Error::custom)?;
+        Self::from_members(members)
     }
 
     fn from_members(members: Members) -> Result<Self, serde_json::Error> {

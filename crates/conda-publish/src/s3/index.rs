@@ -103,6 +103,13 @@ impl Bucket {
             });
         }
         let document = match &text {
+            // We write the compressed form last.
+            None if compressed.is_some() => {
+                return Err(Error::RepodataMissing {
+                    at: self.url(&format!("{subdir}/{REPODATA}")),
+                    beside: Some(self.url(&format!("{subdir}/{COMPRESSED}"))),
+                });
+            }
             None => Document::empty(subdir),
             Some(object) => Document::parse(&object.bytes),
         };

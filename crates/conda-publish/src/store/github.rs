@@ -51,21 +51,25 @@ impl GithubStore {
         })
     }
 
-    /// Whether it has this attestation already. What can't be told is taken for no: twice does no harm.
+    /// Checks whether it has this attestation already.
+    ///
+    /// # Errors
+    /// It cannot be read: stored twice, an attestation stays there twice.
     async fn has(&self, what: &str, package: Sha256, bundle: &BundleText) -> Result<bool, Error> {
         let digest = format!("sha256:{package}");
         let mut url = join(self.github.url(), ["attestations", &digest]);
         url.set_query(Some(&format!("per_page={LOOKED_AT}")));
         let get = || self.github.server().http().get(url.clone());
         let answer = self.github.ask(what, get).await?;
-        if answer.status != StatusCode::OK {
-            return Ok(false);
+        let server = self.github.server();
+        match answer.status {
+            StatusCode::OK => {}
+            StatusCode::NOT_FOUND => return Ok(false),
+            status => return Err(server.refused(what, &answer, help(status))),
         }
-        let listed = serde_json::from_slice::<Attestations>(&answer.body);
-        let wanted = serde_json::from_str::<Value>(bundle.as_str());
-        let (Ok(listed), Ok(wanted)) = (listed, wanted) else {
-            return Ok(false);
-        };
+        let unexpected = |error: serde_json::Error| server.unexpected(what, error.to_string());
+        let listed: Attestations = serde_json::from_slice(&answer.body).map_err(unexpected)?;
+        let wanted: Value = serde_json::from_str(bundle.as_str()).map_err(unexpected)?;
         let mut bundles = listed.attestations.into_iter().filter_map(|it| it.bundle);
         Ok(bundles.any(|bundle| bundle == wanted))
     }

@@ -175,7 +175,7 @@ async fn every_refusal_says_what_to_do() {
     for (fault, expected) in [
         (Fault::Answer(404, Vec::new()), "that the token may see it"),
         (Fault::Answer(400, text), "the token … is odd"),
-        (Fault::Answer(200, Vec::new()), "expected HTTP status 201"),
+        (Fault::Answer(200, Vec::new()), "what is not understood"),
     ] {
         started.server.faults().always(path, fault);
         started.run(test, "GITHUB_TOKEN", TOKEN, expected).await;
@@ -190,6 +190,37 @@ async fn every_refusal_says_what_to_do() {
     assert!(started.server.stored().is_empty());
     assert_eq!(started.server.complaints(), [""; 0]);
     drop(started.fixture);
+}
+
+#[tokio::test]
+async fn an_unreadable_list_is_never_an_empty_one() {
+    let test = "github::an_unreadable_list_is_never_an_empty_one";
+    if in_child() {
+        let (upload, expected) = given();
+        let error = put(&*store("github://acme/pkgs").await, &upload).await;
+        let told = told(&error.unwrap_err());
+        assert!(told.contains(&expected), "{expected}: {told}");
+        return;
+    }
+    let started = Started::new(false).await;
+    let digest = started.upload.sha256;
+    let path = format!("/repos/acme/pkgs/attestations/sha256:{digest}");
+    for (fault, expected) in [
+        (Fault::Answer(200, b"<html>".to_vec()), "the attestation of"),
+        (
+            Fault::Answer(200, b"{\"attestations\": [".to_vec()),
+            "the attestation of",
+        ),
+        (Fault::Answer(200, Vec::new()), "the attestation of"),
+        (
+            Fault::Answer(403, Vec::new()),
+            "`permissions: attestations: write`",
+        ),
+    ] {
+        started.server.faults().always(&path, fault);
+        started.run(test, "GITHUB_TOKEN", TOKEN, expected).await;
+    }
+    assert!(started.server.stored().is_empty());
 }
 
 #[tokio::test]

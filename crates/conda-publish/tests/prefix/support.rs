@@ -1,6 +1,6 @@
 //! A server, a sandbox that signs for it, and packages.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -258,13 +258,12 @@ pub(crate) async fn is_child(test: &str, variables: &[(&str, &str)]) -> bool {
     ] {
         command.env_remove(secret);
     }
+    let credentials = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(credentials.path(), "{}").unwrap();
     let output = command
         .args(["--exact", test, "--nocapture"])
         .env(CHILD, "1")
-        .env(
-            "RATTLER_AUTH_FILE",
-            PathBuf::from("/nowhere/credentials.json"),
-        )
+        .env("RATTLER_AUTH_FILE", credentials.path())
         .envs(variables.iter().copied())
         .stdin(Stdio::null())
         .output()

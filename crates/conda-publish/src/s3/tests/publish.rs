@@ -109,6 +109,26 @@ async fn the_same_again_changes_nothing_and_other_bytes_are_a_conflict() {
 }
 
 #[tokio::test]
+async fn repodata_that_is_missing_or_another_document_is_an_error() {
+    let Some((server, sources)) = start() else {
+        return;
+    };
+    let channel = channel_at(&server.endpoint(), PATH);
+    publish(&channel, &[&upload(sources.path(), GREET, "hello")]).await;
+    let name = "linux-64/repodata.json";
+    let refused = async || {
+        let channel = channel_at(&server.endpoint(), PATH);
+        channel.preflight().await.unwrap_err().code()
+    };
+    for content in ["[]", "{\"error\": \"sign in\"}", "<html>", ""] {
+        write(&channel, name, content.as_bytes()).await;
+        assert_eq!(refused().await, "repodata_invalid", "{content}");
+    }
+    channel.bucket.delete(name).await.unwrap();
+    assert_eq!(refused().await, "repodata_missing");
+}
+
+#[tokio::test]
 async fn what_has_no_attestation_is_told_from_what_has_one_also_before_it_is_listed() {
     let Some((server, sources)) = start() else {
         return;
