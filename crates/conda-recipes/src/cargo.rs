@@ -9,7 +9,7 @@ use cargo_metadata::MetadataCommand;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, find};
+use crate::{Error, find, is_missing};
 
 /// Which workspace member a recipe packages: an entry of `[[package]]`.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
@@ -64,7 +64,7 @@ pub fn cargo_context(
 ) -> Result<CargoContext, Error> {
     let root = &find::real(root)?;
     let manifest = root.join("Cargo.toml");
-    if !manifest.is_file() {
+    if is_missing(&manifest) {
         return Ok(CargoContext::default());
     }
     let metadata = MetadataCommand::new()

@@ -34,6 +34,7 @@ mod package_caches;
 mod package_format;
 mod package_record;
 mod plan;
+mod presence;
 mod remove;
 mod render;
 mod schedule;
@@ -59,4 +60,5 @@ pub use options::{
 pub use own_output::{EVERYTHING, keep_out_of_packages};
 pub use package_format::{InvalidPackageFormat, PackageFormat};
 pub use plan::{PlanRequest, Planned, plan};
+pub use presence::is_missing;
 pub use unplanned::Unplanned;

@@ -1,6 +1,6 @@
 //! The way to channels: what rattler's own files say of credentials and mirrors.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, path::PathBuf};
 
 use rattler_build_core::tool_configuration::reqwest_client_from_auth_storage;
 use rattler_config::{
@@ -10,7 +10,7 @@ use rattler_config::{
 use rattler_networking::mirror_middleware::Mirror;
 use url::Url;
 
-use crate::Error;
+use crate::{Error, is_missing};
 
 /// The client for channels, with the credentials and mirrors that hold for every rattler-based tool on this machine.
 ///
@@ -19,10 +19,21 @@ use crate::Error;
 pub(crate) fn client() -> Result<rattler_build_networking::BaseClient, Error> {
     let config = config()?;
     // The environment names a file for this run; the configuration, for every one.
-    let credentials = match std::env::var_os("RATTLER_AUTH_FILE") {
+    let named = std::env::var_os("RATTLER_AUTH_FILE").map(PathBuf::from);
+    let credentials = match named {
         Some(_) => None,
         None => config.authentication_override_file.clone(),
     };
+    // rattler takes a missing file for one without credentials.
+    if let Some(file) = named
+        .as_ref()
+        .or(credentials.as_ref())
+        .filter(|it| is_missing(it))
+    {
+        return Err(Error::Credentials {
+            source: format!("{} is missing", file.display()).into(),
+        });
+    }
     let mirrors = config
         .mirrors
         .iter()
@@ -39,7 +50,7 @@ pub(crate) fn client() -> Result<rattler_build_networking::BaseClient, Error> {
 fn config() -> Result<CommonConfig, Error> {
     let paths = std::iter::once(shared_system_config_path()).chain(shared_user_config_paths());
     let locations = paths
-        .filter(|path| path.is_file())
+        .filter(|path| !is_missing(path))
         .map(|path| ConfigLocation {
             path,
             layer: ConfigLayer::Shared,

@@ -11,6 +11,7 @@ use rattler_conda_types::Subdir;
 use crate::{
     BuildOptions, Error,
     error::{self, Invalid},
+    is_missing,
 };
 
 /// Looked for beside a recipe, in this order; the first one counts, as in rattler-build.
@@ -61,7 +62,7 @@ impl Variants {
         let sibling = SIBLINGS
             .iter()
             .map(|name| recipe.with_file_name(name))
-            .find(|path| self.takes_siblings && path.is_file());
+            .find(|path| self.takes_siblings && !is_missing(path));
         let Some(sibling) = sibling else {
             return Ok(Cow::Borrowed(&self.configured));
         };

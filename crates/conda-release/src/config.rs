@@ -8,7 +8,7 @@ use std::{
 };
 
 use cep27::TargetChannel;
-use conda_recipes::{BuildOptions, PackageLink};
+use conda_recipes::{BuildOptions, PackageLink, is_missing};
 use fs_err as fs;
 use jiff::SignedDuration;
 use schemars::JsonSchema;
@@ -222,11 +222,11 @@ impl Config {
         let cargo = root.join(CARGO);
         let own = match file {
             Some(file) => Some(file.to_owned()),
-            None => own.is_file().then_some(own),
+            None => (!is_missing(&own)).then_some(own),
         };
-        let in_cargo = match cargo.is_file() {
-            true => Self::from_cargo(&cargo)?,
-            false => None,
+        let in_cargo = match is_missing(&cargo) {
+            true => None,
+            false => Self::from_cargo(&cargo)?,
         };
         match (own, in_cargo) {
             (Some(file), Some(_)) => Err(ConfigError::Twice { file, cargo }.into()),

@@ -283,7 +283,7 @@ pub(crate) fn tool() -> Tool {
 /// The nearest folder upwards that is configured, is a Cargo workspace, or is a repository.
 fn find_root(current: &Path) -> Result<PathBuf, Error> {
     let is_root = |folder: &&Path| {
-        folder.join(config::FILE).is_file()
+        !conda_recipes::is_missing(&folder.join(config::FILE))
             || is_cargo_workspace(folder)
             || folder.join(".git").exists()
     };

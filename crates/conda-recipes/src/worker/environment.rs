@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::WorkerError;
-use crate::Error;
+use crate::{Error, is_missing};
 
 /// Variables that reach the worker when they are set.
 const PASSED: &[&str] = &[
@@ -165,7 +165,7 @@ impl WorkerEnvironment {
         derive("RUSTUP_HOME", below(".rustup"));
         derive(
             "RATTLER_AUTH_FILE",
-            below(".rattler/credentials.json").filter(|file| file.is_file()),
+            below(".rattler/credentials.json").filter(|file| !is_missing(file)),
         );
         let config = if cfg!(windows) {
             configs.remove("APPDATA")
@@ -180,7 +180,7 @@ impl WorkerEnvironment {
             "RATTLER_HOME",
             config
                 .map(|config| config.join("rattler"))
-                .filter(|folder| folder.join("config.toml").is_file()),
+                .filter(|folder| !is_missing(&folder.join("config.toml"))),
         );
         let cache = if cfg!(windows) {
             caches.remove("LOCALAPPDATA")

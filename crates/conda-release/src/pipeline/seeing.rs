@@ -198,7 +198,7 @@ impl Clients<'_> {
         match self.target.read_at()? {
             ReadAt::Folder(path) => {
                 let reader = ChannelReader::open(&path)?;
-                let listed = listed(reader.packages());
+                let listed = Listing::of(reader.packages());
                 for key in wanted {
                     let result = self.in_folder(&reader, &listed, &key);
                     looks.push((key, result));
@@ -215,7 +215,7 @@ impl Clients<'_> {
                         return Ok(());
                     }
                 };
-                let (remote, listed) = (&remote, &listed(remote.packages()));
+                let (remote, listed) = (&remote, &Listing::of(remote.packages()));
                 looks = futures::stream::iter(wanted)
                     .map(async |key| {
                         let result = self.on_server(remote, listed, &key).await;
@@ -239,12 +239,10 @@ impl Clients<'_> {
     fn in_folder(
         &self,
         reader: &ChannelReader,
-        listed: &BTreeMap<PackageKey, Listed>,
+        listed: &Listing,
         key: &PackageKey,
     ) -> Result<(), Missing> {
-        if !listed.contains_key(key) {
-            return Err(not_listed());
-        }
+        listed.find(key)?;
         let sidecar = reader.sidecar(key).map_err(wrong)?;
         self.verify(key, &reader.path(key), sidecar)
     }
@@ -252,13 +250,13 @@ impl Clients<'_> {
     async fn on_server(
         &self,
         remote: &RemoteChannel,
-        listed: &BTreeMap<PackageKey, Listed>,
+        listed: &Listing,
         key: &PackageKey,
     ) -> Result<(), Missing> {
         let yet = |error: conda_publish::Error| {
             Missing::Yet(Unseen::because(crate::error::with_causes(&error)))
         };
-        let listed = listed.get(key).ok_or_else(not_listed)?;
+        let listed = listed.find(key)?;
         let wanted = self.wanted(key)?;
         let download = remote.download(listed).await.map_err(yet)?;
         if Some(download.sha256()) != wanted.sha256 {
@@ -326,18 +324,36 @@ impl Clients<'_> {
     }
 }
 
-/// What a channel lists, by its name.
-fn listed(
-    packages: impl Iterator<Item = Result<Listed, conda_publish::Error>>,
-) -> BTreeMap<PackageKey, Listed> {
-    let listed = packages.filter_map(Result::ok);
-    listed
-        .map(|listed| (listed.package.clone(), listed))
-        .collect()
+/// The packages that a channel lists, by their name.
+struct Listing {
+    packages: BTreeMap<PackageKey, Listed>,
+    /// The first record that cannot be read: it may be of any package that is not listed.
+    invalid: Option<String>,
 }
 
-fn not_listed() -> Missing {
-    Missing::Yet(Unseen::because("the repodata does not list it"))
+impl Listing {
+    fn of(packages: impl Iterator<Item = Result<Listed, conda_publish::Error>>) -> Self {
+        let mut listing = Self {
+            packages: BTreeMap::new(),
+            invalid: None,
+        };
+        for listed in packages {
+            match listed {
+                Ok(listed) => drop(listing.packages.insert(listed.package.clone(), listed)),
+                Err(error) => drop(listing.invalid.get_or_insert_with(|| error.to_string())),
+            }
+        }
+        listing
+    }
+
+    fn find(&self, key: &PackageKey) -> Result<&Listed, Missing> {
+        self.packages.get(key).ok_or_else(|| {
+            Missing::Yet(Unseen::because(match &self.invalid {
+                None => "the repodata does not list it".to_owned(),
+                Some(invalid) => format!("the repodata lists it with no valid record: {invalid}"),
+            }))
+        })
+    }
 }
 
 fn wrong(error: conda_publish::Error) -> Missing {

@@ -36,9 +36,9 @@ pub(crate) fn rehearsal_identity() -> Policy {
 /// It is there and cannot be used.
 pub(crate) fn rehearsal_trust(folder: &OutputFolder) -> Result<Option<Trust>, Error> {
     let root = folder.sandbox().join("trusted_root.json");
-    match root.is_file() {
-        true => Ok(Some(named(Trust::from_file(&root, None)?))),
-        false => Ok(None),
+    match conda_recipes::is_missing(&root) {
+        true => Ok(None),
+        false => Ok(Some(named(Trust::from_file(&root, None)?))),
     }
 }
 
