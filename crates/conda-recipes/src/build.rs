@@ -14,6 +14,7 @@ use rattler_build_core::{
     metadata::Output,
     tool_configuration::{Configuration, JobserverEnv},
 };
+use rattler_build_networking::BaseClient;
 use rattler_conda_types::Subdir;
 use release_manifest::{Digest, PackageKey, Phase, Plan, PlannedPackage, RelativePath};
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,7 @@ use crate::{
     package_caches::{CacheFolders, PackageCaches},
     plan::{self, Planned, Rendered},
     schedule::{Node, Schedule, Step},
+    sources::JobSources,
     test_phase,
 };
 
@@ -63,7 +65,7 @@ pub(crate) async fn build(
     reporter.report(BuildEvent::Planning {
         message: "rendering the recipes".to_owned(),
     });
-    let (Planned { plan, .. }, rendered) = plan::render(&request.plan)?;
+    let (Planned { plan, .. }, rendered) = plan::render(&request.plan).await?;
     let found = plan.digest();
     if found != request.expected {
         return Err(Error::PlanChanged {
@@ -99,10 +101,16 @@ pub(crate) async fn build(
     let options = &request.plan.options;
     let cores = available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let jobs = options.jobs.unwrap_or(cores);
+    let sources = JobSources::new(&request.plan.output);
+    let to_build = rendered
+        .iter()
+        .filter(|rendered| request.build.contains(&rendered.planned.key()))
+        .map(|rendered| &rendered.output);
     let tool = configuration(
         options,
         &caches.shared,
         share(cores, jobs, request.build.len() + request.test.len()),
+        sources.client(network::client()?, to_build),
     )?;
     let caches = PackageCaches::create(caches, &plan).map_err(unusable)?;
     let work = Arc::new(Work {
@@ -116,6 +124,7 @@ pub(crate) async fn build(
         plan,
         channel,
         caches,
+        sources,
         tool,
     });
     let Ended { built, failed } = run(&work, request, jobs, reporter).await?;
@@ -177,6 +186,7 @@ struct Work {
     outputs: BTreeMap<PackageKey, Output>,
     channel: LocalChannel,
     caches: PackageCaches,
+    sources: JobSources,
     tool: Configuration,
 }
 
@@ -411,18 +421,25 @@ impl Work {
         output: &Output,
         log: &RelativePath,
     ) -> Result<BuildEvent, Box<Failure>> {
-        let build_phase::Built {
-            sha256,
-            size,
-            milliseconds,
-        } = build_phase::build(
+        let built = build_phase::build(
             planned,
             output.clone(),
             &self.channel,
             &self.caches,
+            &self.sources,
             &self.tool,
-        )
-        .await?;
+        );
+        let build_phase::Built {
+            sha256,
+            size,
+            milliseconds,
+        } = match built.await {
+            Ok(built) => built,
+            Err(failure) => {
+                let moved = self.sources.moved(&planned.key(), output).await;
+                return Err(moved.map_or(failure, Box::new));
+            }
+        };
         Ok(BuildEvent::Built {
             package: planned.key(),
             sha256,
@@ -477,12 +494,13 @@ fn configuration(
     options: &BuildOptions,
     shared_cache: &Path,
     cpu_count: usize,
+    client: BaseClient,
 ) -> Result<Configuration, Error> {
     let hidden =
         indicatif::MultiProgress::with_draw_target(indicatif::ProgressDrawTarget::hidden());
     let mut tool = Configuration::builder()
         .with_cache_dir(shared_cache.to_owned())
-        .with_reqwest_client(network::client()?)
+        .with_reqwest_client(client)
         .with_logging_output_handler(LoggingOutputHandler::default().with_multi_progress(hidden))
         .with_keep_build(options.keep_build)
         .with_compression_threads(options.compression_threads)

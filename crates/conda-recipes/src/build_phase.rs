@@ -19,6 +19,7 @@ use crate::{
     package_caches::{Installs, PackageCaches},
     package_record::sha256,
     remove::remove_folder,
+    sources::JobSources,
 };
 
 /// A package that was built.
@@ -35,11 +36,12 @@ pub(crate) async fn build(
     mut output: Output,
     channel: &LocalChannel,
     caches: &PackageCaches,
+    sources: &JobSources,
     tool: &Configuration,
 ) -> Result<Built, Box<Failure>> {
     let begun = Instant::now();
     let package = planned.key();
-    let job = prepare(planned, &mut output, channel).map_err(|error| {
+    let job = prepare(planned, &mut output, channel, sources).map_err(|error| {
         Box::new(failure::io(
             "prepare_failed",
             "cannot prepare the build folder",
@@ -122,6 +124,7 @@ fn prepare(
     planned: &PlannedPackage,
     output: &mut Output,
     channel: &LocalChannel,
+    sources: &JobSources,
 ) -> io::Result<JobChannel> {
     let job = channel.job(&planned.build_folder, &planned.builds_on)?;
     let directories = &mut output.build_configuration.directories;
@@ -136,6 +139,7 @@ fn prepare(
     ] {
         fs_err::create_dir_all(folder)?;
     }
+    sources.prepare(output, &job.folder().join("src_cache"))?;
     channel.forget_broken(&planned.key())?;
     Ok(job)
 }

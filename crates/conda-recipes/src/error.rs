@@ -10,7 +10,7 @@ use release_manifest::{Digest, PackageKey};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::worker::WorkerError;
+use crate::{sources::SourceError, worker::WorkerError};
 
 /// Everything that finding, rendering, ordering and building recipes can fail with.
 #[derive(Debug, Error)]
@@ -155,6 +155,30 @@ pub enum Error {
         expected: Digest,
         /// The digest of the plan that the recipes give now.
         found: Digest,
+    },
+    /// A source that could not be resolved to a commit or a hash.
+    #[error("cannot resolve the source `{uri}` of `{recipe}`")]
+    UnresolvedSource {
+        /// The recipe file, relative to the root.
+        recipe: String,
+        /// The source without credentials.
+        uri: String,
+        /// Why.
+        source: SourceError,
+    },
+    /// A local source that changed after it was planned.
+    #[error(
+        "the source `{uri}` of `{recipe}` changed after it was planned: expected {expected}, found {found}"
+    )]
+    SourceChanged {
+        /// The recipe file, relative to the root.
+        recipe: String,
+        /// The source.
+        uri: String,
+        /// Its commit or hash in the plan.
+        expected: String,
+        /// Its commit or hash now.
+        found: String,
     },
     /// A package to build that the plan doesn't have.
     #[error("`{package}` is not in the plan")]
@@ -328,6 +352,7 @@ impl Error {
                 | Self::ReadsOutput { .. }
                 | Self::OutsideRoot { .. }
                 | Self::RecipeCycle { .. }
+                | Self::UnresolvedSource { .. }
         )
     }
 
@@ -354,6 +379,8 @@ impl Error {
             Self::PathTooLong { .. } => "path_too_long",
             Self::InvalidOption { .. } => "invalid_option",
             Self::PlanChanged { .. } => "plan_changed",
+            Self::UnresolvedSource { .. } => "unresolved_source",
+            Self::SourceChanged { .. } => "source_changed",
             Self::NotPlanned { .. } => "not_planned",
             Self::Channel { .. } => "local_channel",
             Self::Credentials { .. } => "credentials",
@@ -380,6 +407,8 @@ impl Error {
                 length.saturating_sub(*limit)
             )),
             Self::Graph(release_manifest::Error::Cycle { .. }) | Self::RecipeCycle { .. } => Some("break the cycle: build, host and exactly pinned requirements must not lead back to the package itself".to_owned()),
+            Self::UnresolvedSource { source, .. } => source.help().map(str::to_owned),
+            Self::SourceChanged { .. } => Some("run the same command again: it plans again".to_owned()),
             Self::PlanChanged { .. } => Some("run the same command again: it plans anew".to_owned()),
             Self::Channel { .. } => Some("check that the `output` folder is writable and its disk has room".to_owned()),
             Self::Worker(error) => error.help(),

@@ -61,4 +61,5 @@ pub use own_output::{EVERYTHING, keep_out_of_packages};
 pub use package_format::{InvalidPackageFormat, PackageFormat};
 pub use plan::{PlanRequest, Planned, plan};
 pub use presence::is_missing;
+pub use sources::SourceError;
 pub use unplanned::Unplanned;

@@ -13,7 +13,8 @@ use rayon::{
     iter::{IndexedParallelIterator as _, IntoParallelRefIterator as _, ParallelIterator as _},
 };
 use release_manifest::{
-    Digest, Mode, PackageKey, Plan, PlannedPackage, RelativePath, SchemaVersion, Source, Tool,
+    Digest, Mode, PackageKey, Plan, PlannedPackage, RelativePath, SchemaVersion, Source,
+    SourceDigest, Tool,
 };
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +70,10 @@ pub struct PlanRequest {
     /// The packages to plan, where another machine decided which: the others that recipes make it could not plan, or not alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only: Option<BTreeSet<PackageKey>>,
+    /// The sources of a plan that is made again, by package: commits of branches and tags and hashes of archives come from here
+    /// instead of being looked up.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pinned: BTreeMap<PackageKey, Vec<SourceDigest>>,
 }
 
 /// A plan, and what else planning found out. What is here besides the plan decides nothing about it.
@@ -108,11 +113,12 @@ pub(crate) struct Rendered {
 /// Recipes or variant files that do not parse or render, all of them together; a cycle of hard build edges, two outputs of the same file name, or
 /// an output folder too long to build in.
 pub async fn plan(request: &PlanRequest) -> Result<Planned, Error> {
-    render(request).map(|(planned, _)| planned)
+    render(request).await.map(|(planned, _)| planned)
 }
 
-/// The plan, and what to build for each of its packages, in the plan's order. Creates nothing on disk.
-pub(crate) fn render(request: &PlanRequest) -> Result<(Planned, Vec<Rendered>), Error> {
+/// The plan, and what to build for each of its packages, in the plan's order. Creates nothing on disk but the archives that had
+/// to be downloaded to hash them.
+pub(crate) async fn render(request: &PlanRequest) -> Result<(Planned, Vec<Rendered>), Error> {
     let request = &PlanRequest {
         root: find::real(&request.root)?,
         output: render::absolute(&request.output)?,
@@ -128,7 +134,8 @@ pub(crate) fn render(request: &PlanRequest) -> Result<(Planned, Vec<Rendered>), 
             outputs.push((key, output));
         }
     }
-    let outputs = duplicates::unique(outputs, &mut broken);
+    let mut outputs = duplicates::unique(outputs, &mut broken);
+    sources::resolve(request, &mut outputs, &mut broken).await?;
     let (mut outputs, mut made) = threads.install(|| made(request, outputs, &mut broken))?;
     let wanted = request.only.as_ref().map_or(0, BTreeSet::len);
     if !request.keep_going || outputs.len() < wanted {
@@ -301,7 +308,7 @@ fn planned(
         build_platform: render::subdir(configuration.build_platform.platform)?,
         // Known only once everything that the package builds upon has its own.
         fingerprint: Digest::of(&[]),
-        sources: sources::of(&output.output.recipe),
+        sources: output.sources.clone(),
         build_folder: folder.to_string_lossy().into_owned(),
         builds_on: named(&edges.builds_on),
         test_needs: named(&edges.test_needs),
@@ -312,6 +319,8 @@ fn planned(
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+
+    use futures::executor::block_on;
 
     use super::*;
 
@@ -347,12 +356,14 @@ mod tests {
             changed: None,
             keep_going: false,
             only: None,
+            pinned: BTreeMap::new(),
         }
     }
 
     #[test]
     fn pins_are_filled_from_the_outputs_of_the_same_variant() {
-        let (Planned { plan, .. }, rendered) = render(&request("greet", Mode::Rehearsal)).unwrap();
+        let (Planned { plan, .. }, rendered) =
+            block_on(render(&request("greet", Mode::Rehearsal))).unwrap();
         let mut pinned = BTreeSet::new();
         for Rendered { planned, output } in &rendered {
             let library = &output.build_configuration.subpackages["libgreet"];
@@ -379,7 +390,7 @@ mod tests {
     #[test]
     fn what_is_published_is_found_live_and_unknown_to_a_rehearsal() {
         let channels = |mode| -> Vec<String> {
-            let (_, rendered) = render(&request("greet", mode)).unwrap();
+            let (_, rendered) = block_on(render(&request("greet", mode))).unwrap();
             rendered[0]
                 .output
                 .build_configuration
@@ -405,7 +416,7 @@ mod tests {
     fn a_noarch_output_is_built_with_what_runs_here() {
         let mut request = request("greet", Mode::Rehearsal);
         request.options.target_platform = Some("osx-arm64".parse().unwrap());
-        let (_, rendered) = render(&request).unwrap();
+        let (_, rendered) = block_on(render(&request)).unwrap();
         for Rendered { planned, output } in rendered {
             let host = output.build_configuration.host_platform.platform;
             let expected = if planned.subdir.is_noarch() {

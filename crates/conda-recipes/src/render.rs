@@ -29,7 +29,7 @@ use rattler_conda_types::{
 };
 use rattler_solve::SolveStrategy;
 use rattler_virtual_packages::VirtualPackageOverrides;
-use release_manifest::{Mode, PackageKey, RelativePath, SkippedOutput};
+use release_manifest::{Mode, PackageKey, RelativePath, SkippedOutput, SourceDigest};
 
 use crate::{
     BuildNumber, Error, PlanRequest, cycle,
@@ -77,6 +77,8 @@ pub(crate) struct RenderedOutput {
     pub(crate) recipe: RelativePath,
     /// Whether the recipe may read what `cargo metadata` says of any member of the workspace.
     pub(crate) reads_members: bool,
+    /// Its sources, once they are resolved.
+    pub(crate) sources: Vec<SourceDigest>,
 }
 
 impl RenderedOutput {
@@ -231,6 +233,7 @@ impl<'a> Renderer<'a> {
                 file: name,
                 recipe: file.clone(),
                 reads_members,
+                sources: Vec::new(),
             });
         }
         Ok(outputs)

@@ -72,7 +72,7 @@ pub struct PlannedPackage {
     /// The digest of everything that goes into it, what it builds upon included. Equal
     /// fingerprint and a good package: not built again.
     pub fingerprint: Digest,
-    /// What is fetched for it, as its recipe names it; sorted.
+    /// Its sources besides folders, with the commits and hashes that it is built from; sorted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<SourceDigest>,
     /// Where it is built. Packages with the same build folder are built one after another.
@@ -191,6 +191,16 @@ impl Plan {
             }
         }
         found.into_iter().cloned().collect()
+    }
+
+    /// The sources of each package that has any: the commits and hashes that it is built from.
+    #[must_use]
+    pub fn sources(&self) -> BTreeMap<PackageKey, Vec<SourceDigest>> {
+        self.packages
+            .iter()
+            .filter(|package| !package.sources.is_empty())
+            .map(|package| (package.key(), package.sources.clone()))
+            .collect()
     }
 
     /// Checks what the types cannot: no two packages whose keys differ in case alone, every edge

@@ -1,4 +1,4 @@
-//! What a package is made from beyond the repository, and how it is known again.
+//! The sources of a package, and the digests that identify them.
 
 use std::collections::BTreeMap;
 
@@ -7,17 +7,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::variant;
 
-/// A source that is fetched for a build: a ResourceDescriptor of in-toto, as SLSA provenance lists
-/// it under `resolvedDependencies`.
+/// A source of a package: a repository, an archive or a local file. A ResourceDescriptor of in-toto,
+/// as SLSA provenance lists it under `resolvedDependencies`.
 #[derive(
     Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(deny_unknown_fields)]
 pub struct SourceDigest {
-    /// Where it comes from, without credentials: a URL, or `git+https://…@revision` (SPDX).
+    /// Where it comes from, as the recipe names it, without credentials: a URL, or
+    /// `git+https://…@revision` (SPDX). A path is relative to the workspace: `file:dist/x.tar.gz`.
     pub uri: String,
-    /// What the recipe demands of it, by algorithm: `sha256`, `md5`, `gitCommit`. Empty where the
-    /// recipe takes a tag or a branch at its word.
+    /// What it is, by algorithm: `sha256`, `gitCommit`, and `md5` where the recipe has one. From
+    /// the recipe, or resolved when the release was planned.
     #[serde(
         default,
         skip_serializing_if = "BTreeMap::is_empty",

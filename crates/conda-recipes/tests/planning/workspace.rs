@@ -2,6 +2,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use conda_recipes::{BuildOptions, Error, PackageLink, PlanRequest, cargo_context, find, plan};
@@ -80,6 +81,34 @@ impl Workspace {
         fs::write(path, text).unwrap();
     }
 
+    /// Runs git in a folder of the workspace, and returns what it printed.
+    pub(crate) fn git(&self, folder: &str, arguments: &[&str]) -> String {
+        let output = Command::new("git")
+            .args(["-c", "user.name=A", "-c", "user.email=a@b.invalid"])
+            .args(arguments)
+            .current_dir(self.root().join(folder))
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Makes `upstream` a repository with one commit, whose hash it returns.
+    pub(crate) fn repository(&self) -> String {
+        self.write("upstream/f.txt", "first\n");
+        self.git("upstream", &["init", "--quiet", "--initial-branch=main"]);
+        self.commit("first")
+    }
+
+    /// Commits everything in `upstream`, and returns the commit's hash.
+    pub(crate) fn commit(&self, text: &str) -> String {
+        self.write("upstream/f.txt", text);
+        self.git("upstream", &["add", "--all"]);
+        self.git("upstream", &["commit", "--quiet", "--message", text]);
+        self.git("upstream", &["rev-parse", "HEAD"])
+    }
+
     pub(crate) fn request(&self) -> Result<PlanRequest, Error> {
         let recipes = find(self.root(), &self.recipes)?;
         Ok(PlanRequest {
@@ -106,11 +135,20 @@ impl Workspace {
             changed: None,
             keep_going: false,
             only: None,
+            pinned: Default::default(),
         })
     }
 
     pub(crate) fn try_plan(&self) -> Result<Plan, Error> {
-        futures::executor::block_on(plan(&self.request()?)).map(|planned| planned.plan)
+        self.try_request(&self.request()?)
+    }
+
+    /// Plans as `request` says.
+    pub(crate) fn try_request(&self, request: &PlanRequest) -> Result<Plan, Error> {
+        tokio::runtime::Runtime::new()
+            .unwrap()
+            .block_on(plan(request))
+            .map(|planned| planned.plan)
     }
 
     pub(crate) fn plan(&self) -> Plan {

@@ -91,6 +91,7 @@ impl Workspace {
             changed: None,
             keep_going: false,
             only: None,
+            pinned: Default::default(),
         }
     }
 

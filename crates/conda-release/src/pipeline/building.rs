@@ -8,7 +8,7 @@ use std::{
 
 use cep27::{Sha256, Subdir};
 use conda_recipes::{
-    BuildEvent, BuildRequest, Reporter,
+    BuildEvent, BuildRequest, PlanRequest, Reporter,
     worker::{Worker, end_leftovers},
 };
 use fs_err as fs;
@@ -55,7 +55,10 @@ pub(crate) async fn build_some(
         return Ok(());
     }
     let request = BuildRequest {
-        plan: planning.request().clone(),
+        plan: PlanRequest {
+            pinned: release.plan().sources(),
+            ..planning.request().clone()
+        },
         expected: release.plan().digest(),
         build: build.clone(),
         test: test.clone(),

@@ -219,6 +219,7 @@ impl Planning {
             changed,
             keep_going: flags.keep_going,
             only: None,
+            pinned: BTreeMap::new(),
         };
         Ok(Self {
             request,
@@ -304,6 +305,7 @@ impl Planning {
             changed: None,
             keep_going: true,
             only: Some(plan.packages.iter().map(|package| package.key()).collect()),
+            pinned: plan.sources(),
         };
         Ok(Self {
             request,
@@ -382,8 +384,13 @@ impl Planning {
         let is_other = |stored: &Plan| stored.digest() != planned.plan.digest();
         if fixed.is_none() && stored.is_some_and(is_other) {
             // Planned again rather than patched: build folders carry the time.
+            let again = PlanRequest {
+                timestamp: now,
+                pinned: planned.plan.sources(),
+                ..self.request.clone()
+            };
             self.request.timestamp = now;
-            planned = worker.plan(self.request.clone()).await?;
+            planned = worker.plan(again).await?;
         }
         Ok(planned)
     }

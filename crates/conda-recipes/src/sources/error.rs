@@ -1,0 +1,68 @@
+//! Sources that cannot be resolved.
+
+use thiserror::Error;
+
+/// The reason why a source cannot be resolved.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// git could not be run.
+    #[error("cannot run git: {reason}")]
+    Git {
+        /// Why.
+        reason: String,
+    },
+    /// The repository could not be read.
+    #[error("cannot read the repository: {reason}")]
+    Repository {
+        /// The last line that git wrote.
+        reason: String,
+    },
+    /// git did not answer in time.
+    #[error("git did not answer within {seconds} seconds")]
+    Timeout {
+        /// The limit.
+        seconds: u64,
+    },
+    /// The repository has no such tag or branch.
+    #[error("the repository has no tag or branch `{reference}`")]
+    NoReference {
+        /// The tag, branch or commit, as the recipe has it.
+        reference: String,
+    },
+    /// An archive or local file could not be read.
+    #[error("cannot read `{place}`: {reason}")]
+    Unreadable {
+        /// Its URL without credentials, or its path.
+        place: String,
+        /// Why.
+        reason: String,
+    },
+    /// An archive is larger than planning downloads.
+    #[error("`{url}` has more than {limit} bytes, the most that is downloaded to hash it")]
+    TooLarge {
+        /// Its URL without credentials.
+        url: String,
+        /// The limit.
+        limit: u64,
+    },
+}
+
+impl SourceError {
+    /// The remedy, where there is one.
+    pub(crate) fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::NoReference { .. } => Some(
+                "of a remote repository, give the full commit: a short one cannot be looked up",
+            ),
+            Self::TooLarge { .. } => Some("give its `sha256` in the recipe"),
+            Self::Repository { .. } | Self::Timeout { .. } => Some(
+                "a branch or tag is looked up while planning; a full commit in `rev` or `expected_commit` is not",
+            ),
+            Self::Unreadable { .. } => {
+                Some("an archive without `sha256` is downloaded while planning; one with it is not")
+            }
+            Self::Git { .. } => Some("install git, or add it to PATH"),
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Sources of the jobs of a build.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    io,
+    path::Path,
+};
+
+use cep27::Sha256;
+use fs_err as fs;
+use rattler_build_core::metadata::Output;
+use rattler_build_networking::BaseClient;
+use rattler_build_recipe::stage1::{Source, source::GitRev};
+use release_manifest::PackageKey;
+use url::Url;
+
+use super::{
+    client, descriptor,
+    git::{self, Repository},
+    sources,
+    store::SourceStore,
+};
+use crate::{Failure, failure};
+
+/// The sources that jobs share: those with a content address, which are kept between runs.
+#[derive(Clone, Debug)]
+pub(crate) struct JobSources {
+    store: SourceStore,
+}
+
+impl JobSources {
+    /// The sources of jobs in `OUTPUT/<mode>`.
+    pub(crate) fn new(output: &Path) -> Self {
+        Self {
+            store: SourceStore::new(output),
+        }
+    }
+
+    /// A client through which archives of these outputs that have a SHA-256 are downloaded once. Without such archives it is
+    /// `client` itself.
+    pub(crate) fn client<'a>(
+        &self,
+        client: BaseClient,
+        outputs: impl Iterator<Item = &'a Output>,
+    ) -> BaseClient {
+        let mut archives: HashMap<Url, BTreeSet<Sha256>> = HashMap::new();
+        for source in outputs.flat_map(|output| sources(&output.recipe)) {
+            if let Source::Url(source) = source
+                && let Some(sha256) = source.sha256
+            {
+                let remote = source.url.iter().filter(|url| url.scheme() != "file");
+                for url in remote {
+                    let known = archives.entry(url.clone()).or_default();
+                    known.insert(Sha256::from_bytes(sha256.into()));
+                }
+            }
+        }
+        // Of two hashes for one address, at most one is right: rattler-build says which.
+        let archives: HashMap<Url, Sha256> = archives
+            .into_iter()
+            .filter(|(_, known)| known.len() == 1)
+            .filter_map(|(url, known)| Some((url, known.into_iter().next()?)))
+            .collect();
+        match archives.is_empty() {
+            true => client,
+            false => client::with_store(&client, self.store.clone(), archives),
+        }
+    }
+
+    /// Prepares the source cache of a job, `src_cache` in its output folder: Git's object databases are those of the store.
+    /// rattler-build checks out the commit that each source of `output` has, and locks a database while it does.
+    ///
+    /// # Errors
+    /// The folders or links cannot be made.
+    pub(crate) fn prepare(&self, output: &Output, src_cache: &Path) -> io::Result<()> {
+        let has_git = sources(&output.recipe).any(|source| matches!(source, Source::Git(_)));
+        if !has_git {
+            return Ok(());
+        }
+        let cache = src_cache.join("git");
+        fs::create_dir_all(&cache)?;
+        for part in ["db", "locks"] {
+            let (shared, link) = (self.store.git().join(part), cache.join(part));
+            fs::create_dir_all(&shared)?;
+            if fs::symlink_metadata(&link).is_err() {
+                link_folder(&shared, &link)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The failure of a job whose repository is not at the expected commit any more, if that is what it failed of.
+    pub(crate) async fn moved(&self, package: &PackageKey, output: &Output) -> Option<Failure> {
+        let folder = &output.build_configuration.directories.recipe_dir;
+        for source in sources(&output.recipe) {
+            let Source::Git(git_source) = source else {
+                continue;
+            };
+            let Some(expected) = &git_source.expected_commit else {
+                continue;
+            };
+            if matches!(&git_source.rev, GitRev::Commit(commit) if git::is_full_commit(commit)) {
+                continue;
+            }
+            let repository = Repository::new(&git_source.url, folder);
+            let found = git::commit(&repository, &git_source.rev.to_string()).await;
+            if let Ok(found) = found
+                && found != *expected
+            {
+                let uri = descriptor::describe(source, folder, folder)
+                    .map(|description| description.uri)
+                    .unwrap_or_default();
+                let message = format!(
+                    "the source `{uri}` of `{}` moved: expected commit {expected}, found commit {found}",
+                    package.file
+                );
+                let help = "run the same command again to plan with the new commit; where the recipe has `expected_commit`, change it there";
+                return Some(Failure {
+                    help: Some(help.to_owned()),
+                    ..failure::plain("source_moved", message)
+                });
+            }
+        }
+        None
+    }
+}
+
+#[cfg(unix)]
+fn link_folder(folder: &Path, link: &Path) -> io::Result<()> {
+    match std::os::unix::fs::symlink(folder, link) {
+        // Another job was first.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }
+}
+
+/// Links take a privilege here: every job fetches its repositories itself.
+#[cfg(not(unix))]
+fn link_folder(_: &Path, _: &Path) -> io::Result<()> {
+    Ok(())
+}
