@@ -34,6 +34,7 @@ mod retry;
 mod services;
 mod sign;
 mod source;
+mod source_attestation;
 mod trust;
 mod verdict;
 mod verify;
@@ -55,6 +56,7 @@ pub use provenance::{BUILD_TYPE, BuildDefinition, PROVENANCE_TYPE};
 pub use release::SignedRelease;
 pub use report::{Event, Reporter};
 pub use sign::{Session, SignOptions, Signed, SignedProvenance, ToSign, sign};
+pub use source_attestation::{Publisher, fetch_source_bundles, verify_source};
 pub use trust::{
     Freshness, PUBLIC_AUDIENCE, Purpose, SANDBOX_MARK, Trust, TrustOptions, TrustSource,
 };

@@ -30,7 +30,7 @@ pub struct BuildDefinition {
     pub build_platform: Subdir,
     /// The time that its files carry, in seconds since 1970: `SOURCE_DATE_EPOCH`.
     pub timestamp: i64,
-    /// What the recipe downloads, as pinned in it.
+    /// The sources of the recipe besides folders, with the commits and hashes that were built.
     pub sources: Vec<SourceDigest>,
 }
 
@@ -144,6 +144,7 @@ fn checkout(source: &Source, certificate: &CertificateInfo) -> Option<SourceDige
     Some(SourceDigest {
         uri,
         digest: BTreeMap::from([("gitCommit".to_owned(), commit.clone())]),
+        annotations: None,
     })
 }
 

@@ -26,6 +26,7 @@ fn definition() -> BuildDefinition {
         sources: vec![SourceDigest {
             uri: ARCHIVE.to_owned(),
             digest: BTreeMap::from([("sha256".to_owned(), "ab".repeat(32))]),
+            annotations: None,
         }],
     }
 }

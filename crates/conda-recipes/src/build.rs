@@ -49,6 +49,10 @@ pub struct BuildRequest {
     /// The packages that an earlier run built, those of `test` among them, with their digests. What `packages/<subdir>/` has under
     /// any other name goes.
     pub good: BTreeMap<PackageKey, Sha256>,
+    /// What came of verifying the attestations that recipes require of sources, for each package to build that requires one.
+    /// Such a package is not built where there is no result, or a failure.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub source_attestations: BTreeMap<PackageKey, Result<(), Failure>>,
 }
 
 /// Builds and tests. What goes wrong with a package is an event: packages that don't need it go on.
@@ -121,6 +125,7 @@ pub(crate) async fn build(
             .into_iter()
             .map(|Rendered { planned, output }| (planned.key(), output))
             .collect(),
+        source_attestations: request.source_attestations.clone(),
         plan,
         channel,
         caches,
@@ -184,6 +189,7 @@ struct Work {
     test: TestMode,
     plan: Plan,
     outputs: BTreeMap<PackageKey, Output>,
+    source_attestations: BTreeMap<PackageKey, Result<(), Failure>>,
     channel: LocalChannel,
     caches: PackageCaches,
     sources: JobSources,
@@ -421,9 +427,20 @@ impl Work {
         output: &Output,
         log: &RelativePath,
     ) -> Result<BuildEvent, Box<Failure>> {
+        let mut verified = output.clone();
+        if JobSources::requires_attestation(output) {
+            match self.source_attestations.get(&planned.key()) {
+                Some(Ok(())) => JobSources::without_attestations(&mut verified),
+                Some(Err(failure)) => return Err(Box::new(failure.clone())),
+                None => {
+                    let message = "the attestation of a source was not verified";
+                    return Err(Box::new(failure::plain("unverified_source", message)));
+                }
+            }
+        }
         let built = build_phase::build(
             planned,
-            output.clone(),
+            verified,
             &self.channel,
             &self.caches,
             &self.sources,

@@ -208,6 +208,12 @@ impl<'a> Renderer<'a> {
                         recipe: file.to_string(),
                         cycle: cycle.join(" → "),
                     },
+                    None if is_about_attestations(error.error()) => Invalid::plain(
+                        file.as_str(),
+                        "`source.attestation` is an experimental feature",
+                        Some("set `experimental = true` in `[build]` of the configuration: then the attestation is verified before the source is used".to_owned()),
+                    )
+                    .into(),
                     None => Invalid::new(file.as_str(), &text, error.error()).into(),
                 }
             })?;
@@ -430,6 +436,12 @@ impl<'a> Renderer<'a> {
             source,
         })
     }
+}
+
+/// Whether a recipe is refused for `source.attestation`. The error has no type of its own.
+fn is_about_attestations(error: &RenderError) -> bool {
+    let message = error.to_string();
+    message.contains("source attestation verification is an experimental feature")
 }
 
 /// The same text for a platform in both vocabularies.

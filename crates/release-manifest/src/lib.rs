@@ -63,5 +63,5 @@ pub use schema::{SchemaName, schema};
 pub use schema_version::SchemaVersion;
 pub use sharding::{MATRIX_LIMIT, Sharding};
 pub use shards::{PlannedShard, Shards, WAVES};
-pub use source_digest::SourceDigest;
+pub use source_digest::{SourceAnnotations, SourceAttestation, SourceDigest};
 pub use timestamp::Timestamp;

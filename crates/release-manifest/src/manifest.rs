@@ -193,6 +193,7 @@ fn take_over(package: &mut Package, known: &Package) {
         variant: _,
         depends_on: _,
         fingerprint: _,
+        sources: _,
         progress,
         skipped: _,
         tests_skipped,
@@ -224,6 +225,8 @@ fn read_packages<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Packa
             keys.sort();
             keys.dedup();
         }
+        package.sources.sort();
+        package.sources.dedup();
     }
     Ok(packages)
 }

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::schema::wire;
-use crate::{Digest, PackageKey, PlannedPackage, RelativePath, Timestamp, variant};
+use crate::{Digest, PackageKey, PlannedPackage, RelativePath, SourceDigest, Timestamp, variant};
 
 /// How far a package has come, and everything known about it.
 ///
@@ -32,6 +32,9 @@ pub struct Package {
     pub depends_on: Vec<PackageKey>,
     /// The digest of everything that goes into it.
     pub fingerprint: Digest,
+    /// Its sources besides folders, with the commits and hashes that it is built from; sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<SourceDigest>,
     /// The last step that succeeded.
     pub progress: Progress,
     /// Why it is left out of this release. Then it stays where it is, and is not published.
@@ -294,6 +297,7 @@ impl Package {
             variant: planned.variant.clone(),
             depends_on,
             fingerprint: planned.fingerprint,
+            sources: planned.sources.clone(),
             progress: Progress::Planned,
             skipped: None,
             tests_skipped: None,
@@ -327,6 +331,7 @@ impl Package {
             variant: _,
             depends_on: _,
             fingerprint: _,
+            sources: _,
             progress,
             skipped,
             tests_skipped,

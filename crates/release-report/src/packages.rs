@@ -127,6 +127,7 @@ fn details(report: &Report, package: &Package) -> Markup {
                             }
                         }))
                     }
+                    @if !package.sources.is_empty() { (fact("Sources", sources(package))) }
                     @if let Some(skipped) = &package.skipped { (fact("Left out", html! { (skipped.reason) })) }
                     @if let Some(skipped) = &package.tests_skipped { (fact("Not tested", html! { (skipped.reason) })) }
                     @if let Some(attestation) = &package.attestation {
@@ -157,6 +158,22 @@ fn details(report: &Report, package: &Package) -> Markup {
                     h4 { "Verify it" }
                     (commands(&more.verify))
                 }
+            }
+        }
+    }
+}
+
+/// The sources of a package, each with its commit or hash, and the publishers whose attestation its recipe requires. It was
+/// verified if the package was built.
+fn sources(package: &Package) -> Markup {
+    html! {
+        @for (place, source) in package.sources.iter().enumerate() {
+            @if place > 0 { br; }
+            code { (source.uri) }
+            @for (algorithm, digest) in &source.digest { " " (algorithm) " " code { (digest) } }
+            @if let Some(attestation) = source.attestation() {
+                @if package.progress >= Progress::Built { " attested by " } @else { " must be attested by " }
+                (attestation.publishers.join(", "))
             }
         }
     }

@@ -7,9 +7,9 @@ use std::{
 
 use rattler_build_recipe::stage1::{
     Source,
-    source::{GitRev, GitSource, GitUrl, PathSource, UrlSource},
+    source::{AttestationConfig, GitRev, GitSource, GitUrl, PathSource, UrlSource},
 };
-use release_manifest::SourceDigest;
+use release_manifest::{SourceAnnotations, SourceAttestation, SourceDigest};
 use url::Url;
 
 use super::git::is_full_commit;
@@ -41,9 +41,49 @@ fn archive(source: &UrlSource) -> Option<SourceDigest> {
     let sha256 = source.sha256.map(|hash| (SHA256, hex(&hash)));
     let md5 = source.md5.map(|hash| ("md5", hex(&hash)));
     Some(SourceDigest {
+        annotations: source
+            .attestation
+            .as_ref()
+            .map(|required| SourceAnnotations {
+                attestation: attestation(required, &url),
+            }),
         uri: without_credentials(url).to_string(),
         digest: named(sha256.into_iter().chain(md5)),
     })
+}
+
+/// The attestation that a recipe requires of the archive at `url`.
+fn attestation(required: &AttestationConfig, url: &Url) -> SourceAttestation {
+    let bundle = required.bundle_url.clone().or_else(|| pypi_provenance(url));
+    SourceAttestation {
+        bundle: bundle.map(|url| without_credentials(url).to_string()),
+        publishers: required
+            .publishers
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+    }
+}
+
+/// Where PyPI has the provenance of a file (PEP 740): rattler-build's default.
+fn pypi_provenance(url: &Url) -> Option<Url> {
+    if !matches!(url.host_str(), Some("pypi.io" | "files.pythonhosted.org")) {
+        return None;
+    }
+    let file = url.path_segments()?.next_back()?;
+    let (project, version) = match file.strip_suffix(".whl") {
+        Some(wheel) => {
+            let mut parts = wheel.split('-');
+            (parts.next()?, parts.next()?)
+        }
+        None => [".tar.gz", ".tar.bz2", ".zip"]
+            .iter()
+            .find_map(|suffix| file.strip_suffix(suffix))?
+            .rsplit_once('-')?,
+    };
+    let project = project.to_lowercase().replace(['_', '.'], "-");
+    let provenance = format!("https://pypi.org/integrity/{project}/{version}/{file}/provenance");
+    provenance.parse().ok()
 }
 
 /// A repository at a revision, in SPDX's form.
@@ -70,6 +110,7 @@ fn repository(source: &GitSource, root: &Path, folder: &Path) -> SourceDigest {
     SourceDigest {
         uri: format!("{scheme}{location}@{}", source.rev),
         digest: named(commit.map(|commit| (GIT_COMMIT, commit.clone()))),
+        annotations: None,
     }
 }
 
@@ -80,6 +121,7 @@ fn local(source: &PathSource, root: &Path, folder: &Path) -> Option<SourceDigest
     folder.join(&source.path).is_file().then(|| SourceDigest {
         uri: file_uri(&source.path, root, folder),
         digest: named(sha256.into_iter().chain(md5)),
+        annotations: None,
     })
 }
 

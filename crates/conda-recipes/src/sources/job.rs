@@ -17,7 +17,7 @@ use url::Url;
 use super::{
     client, descriptor,
     git::{self, Repository},
-    sources,
+    sources, sources_mut,
     store::SourceStore,
 };
 use crate::{Failure, failure};
@@ -65,6 +65,21 @@ impl JobSources {
             true => client,
             false => client::with_store(&client, self.store.clone(), archives),
         }
+    }
+
+    /// Removes the attestations of sources that were verified: rattler-build would log that it does not verify them.
+    pub(crate) fn without_attestations(output: &mut Output) {
+        for source in sources_mut(&mut output.recipe) {
+            if let Source::Url(source) = source {
+                source.attestation = None;
+            }
+        }
+    }
+
+    /// Whether the recipe requires an attestation of a source.
+    pub(crate) fn requires_attestation(output: &Output) -> bool {
+        sources(&output.recipe)
+            .any(|source| matches!(source, Source::Url(source) if source.attestation.is_some()))
     }
 
     /// Prepares the source cache of a job, `src_cache` in its output folder: Git's object databases are those of the store.

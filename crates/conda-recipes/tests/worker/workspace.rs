@@ -130,6 +130,7 @@ impl Workspace {
             build: plan.packages.iter().map(|package| package.key()).collect(),
             test: BTreeSet::new(),
             good: BTreeMap::new(),
+            source_attestations: Default::default(),
         }
     }
 

@@ -8,11 +8,12 @@ use clap::Args;
 use release_manifest::{Mode, Progress};
 
 use self::shard::ShardBuild;
+use super::trust::TrustArgs;
 use crate::{
     error::Error,
     exit::Status,
     guard::GuardArgs,
-    pipeline::{self, PlanFlags},
+    pipeline::{self, PlanFlags, SourceTrust},
     printer::Printer,
     run::{Run, show},
     shards::DigestArgs,
@@ -69,6 +70,10 @@ pub struct BuildArgs {
     /// What a live release may start from
     #[command(flatten)]
     guard: GuardArgs,
+
+    /// The trust for attestations of sources
+    #[command(flatten)]
+    trust: TrustArgs,
 }
 
 impl BuildArgs {
@@ -89,6 +94,7 @@ impl BuildArgs {
                 digests: self.digests,
                 flags: &self.recipes,
                 guard: &self.guard,
+                trust: &self.trust,
             };
             return build.run(workspace, printer).await;
         }
@@ -101,6 +107,10 @@ impl BuildArgs {
             &mut run.release,
             &run.planning,
             &pipeline::worker(workspace)?,
+            &SourceTrust {
+                trust: &self.trust,
+                workspace,
+            },
             printer,
         )
         .await?;

@@ -12,7 +12,7 @@ use crate::{
     guard::GuardArgs,
     identity::IdentityArgs,
     live::{Live, PublishingArgs},
-    pipeline::{self, PlanFlags},
+    pipeline::{self, PlanFlags, SourceTrust},
     printer::{Printer, duration},
     run::{Run, leave, show},
     target::Target,
@@ -93,6 +93,13 @@ impl ReleaseArgs {
         Ok(status)
     }
 
+    fn source_trust<'a>(&'a self, workspace: &'a Workspace) -> SourceTrust<'a> {
+        SourceTrust {
+            trust: &self.trust,
+            workspace,
+        }
+    }
+
     async fn rehearse(
         &self,
         run: &mut Run,
@@ -102,7 +109,8 @@ impl ReleaseArgs {
         let channel = run.check_rehearsal(workspace, printer)?;
         let worker = pipeline::worker(workspace)?;
         let (release, planning) = (&mut run.release, &run.planning);
-        pipeline::build(release, planning, &worker, printer).await?;
+        let trust = self.source_trust(workspace);
+        pipeline::build(release, planning, &worker, &trust, printer).await?;
         let checkout = planning.checkout();
         pipeline::sign(
             release,
@@ -136,7 +144,8 @@ impl ReleaseArgs {
         live.warn_of_unattested(&run.release, &run.existing);
         let worker = pipeline::worker(workspace)?;
         let (release, planning) = (&mut run.release, &run.planning);
-        pipeline::build(release, planning, &worker, printer).await?;
+        let trust = self.source_trust(workspace);
+        pipeline::build(release, planning, &worker, &trust, printer).await?;
         live.attester.sign(release, self.plan.keep_going()).await?;
         live.publish(release, self.plan.keep_going()).await
     }

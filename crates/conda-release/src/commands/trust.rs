@@ -101,6 +101,32 @@ impl TrustArgs {
         }
     }
 
+    /// The trust material for attestations of sources: that of the instance that is named, else of the configured one, else of
+    /// the public one. Also in a rehearsal, whose own Sigstore signed none of them.
+    ///
+    /// # Errors
+    /// Trust material that is missing, or that does not verify itself.
+    pub(crate) async fn to_verify_sources(
+        &self,
+        workspace: &Workspace,
+        printer: &Printer,
+    ) -> Result<Trust, Error> {
+        let configured = workspace.config().sign.trust.as_deref();
+        let instance = match (&self.trust, configured) {
+            (Some(word), _) => self.instance(word, workspace.current())?,
+            (None, Some(word)) => self.instance(word, workspace.root())?,
+            (None, None) => self.instance(PUBLIC_GOOD, workspace.root())?,
+        };
+        let Instance::Sigstore(source) = instance else {
+            let folder = workspace.folder(Mode::Rehearsal);
+            return pipeline::rehearsal_trust(&folder)?
+                .ok_or_else(|| Error::NoRelease(folder.sandbox()));
+        };
+        let trust = load(&source, &TrustOptions::new(Purpose::Verify)).await?;
+        announce(&trust, printer);
+        Ok(trust)
+    }
+
     /// The instance whose signatures are judged. What a checkout configures by itself has no say in it.
     fn to_judge(&self, told: Option<(&Path, &Config)>) -> Result<Instance, Error> {
         let configured =

@@ -14,7 +14,11 @@ use conda_recipes::{
 use fs_err as fs;
 use release_manifest::{Event, PackageError, PackageKey, Phase, Progress};
 
-use super::{Planning, records::Records};
+use super::{
+    Planning,
+    records::Records,
+    source_attestations::{SourceTrust, verify_sources},
+};
 use crate::{
     error::Error,
     printer::{Printer, count, duration, size},
@@ -33,9 +37,10 @@ pub(crate) async fn build(
     release: &mut Release,
     planning: &Planning,
     worker: &Worker,
+    trust: &SourceTrust<'_>,
     printer: &Printer,
 ) -> Result<(), Error> {
-    build_some(release, planning, worker, |_| true, printer).await
+    build_some(release, planning, worker, trust, |_| true, printer).await
 }
 
 /// Builds and tests what the release still needs of these packages. Others that they need are built already.
@@ -46,6 +51,7 @@ pub(crate) async fn build_some(
     release: &mut Release,
     planning: &Planning,
     worker: &Worker,
+    trust: &SourceTrust<'_>,
     which: impl Fn(&PackageKey) -> bool,
     printer: &Printer,
 ) -> Result<(), Error> {
@@ -54,6 +60,7 @@ pub(crate) async fn build_some(
     if build.is_empty() && test.is_empty() && !holds_others(release)? {
         return Ok(());
     }
+    let source_attestations = verify_sources(release.plan(), &build, trust, printer).await?;
     let request = BuildRequest {
         plan: PlanRequest {
             pinned: release.plan().sources(),
@@ -63,6 +70,7 @@ pub(crate) async fn build_some(
         build: build.clone(),
         test: test.clone(),
         good: good(release),
+        source_attestations,
     };
     let total = build.len() * 2 + test.len();
     let lines = Lines {

@@ -16,6 +16,7 @@ mod records;
 mod seeing;
 mod selection;
 mod signing;
+mod source_attestations;
 mod summary;
 mod uploading;
 mod whole;
@@ -40,6 +41,7 @@ pub(crate) use signing::{
     REHEARSAL_TRUST, rehearsal_identity, rehearsal_trust, sign, sign_as, wants_attestation,
     with_sandbox,
 };
+pub(crate) use source_attestations::SourceTrust;
 pub(crate) use summary::{next_steps, next_steps_live, packages_table, quoted, trust_option};
 pub(crate) use uploading::{Fate, Item};
 pub(crate) use whole::{

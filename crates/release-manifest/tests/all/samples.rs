@@ -121,6 +121,7 @@ pub(crate) fn planned(text: &str) -> PlannedPackage {
         sources: vec![SourceDigest {
             uri: format!("https://example.org/{}.tar.gz", file.name()),
             digest: BTreeMap::from([("sha256".to_owned(), digest(b"source").to_string())]),
+            annotations: None,
         }],
         build_folder: format!("rattler-build_{}", file.name()),
         builds_on: Vec::new(),

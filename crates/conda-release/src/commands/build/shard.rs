@@ -5,10 +5,11 @@ use std::{collections::BTreeSet, ffi::OsString, path::PathBuf};
 use release_manifest::{Event, Mode, PackageKey, Plan, Progress};
 
 use crate::{
+    commands::trust::TrustArgs,
     error::Error,
     exit::Status,
     guard::GuardArgs,
-    pipeline::{self, Known, PlanFlags, Planning},
+    pipeline::{self, Known, PlanFlags, Planning, SourceTrust},
     printer::{Printer, count},
     release::Release,
     run::Run,
@@ -30,6 +31,8 @@ pub(super) struct ShardBuild<'a> {
     pub(super) flags: &'a PlanFlags,
     /// What it may start from.
     pub(super) guard: &'a GuardArgs,
+    /// The trust for attestations of sources.
+    pub(super) trust: &'a TrustArgs,
 }
 
 impl ShardBuild<'_> {
@@ -83,7 +86,11 @@ impl ShardBuild<'_> {
         let ours: BTreeSet<PackageKey> = shard.packages.difference(&blocked).cloned().collect();
         let worker = pipeline::worker(workspace)?;
         let is_ours = |package: &PackageKey| ours.contains(package);
-        pipeline::build_some(&mut release, &planning, &worker, is_ours, printer).await?;
+        let trust = SourceTrust {
+            trust: self.trust,
+            workspace,
+        };
+        pipeline::build_some(&mut release, &planning, &worker, &trust, is_ours, printer).await?;
         release.compact()?;
 
         let over = hand_over(&release, shard)?;

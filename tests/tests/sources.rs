@@ -1,0 +1,288 @@
+//! Sources of packages: what is planned is what is built, and what provenance, manifest and report state.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::path::Path;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use end_to_end::{Answer, REHEARSAL, Server, Workspace};
+use fs_err as fs;
+use release_manifest::Package;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+/// A recipe `app` that installs every `f.txt` of its source.
+fn app(workspace: &Workspace, source: &str) {
+    let install = "mkdir -p $PREFIX/share && find . -name f.txt -exec cat {} + > $PREFIX/share/app.txt";
+    workspace.script("app", &[install], &format!("source:\n{source}\n"));
+}
+
+fn workspace() -> Workspace {
+    let workspace = Workspace::new();
+    workspace.config("sign.provenance = true");
+    workspace
+}
+
+/// Commits `text` as `f.txt` to the repository `upstream` beside the workspace. Returns the commit.
+fn commit(workspace: &Workspace, text: &str) -> String {
+    let folder = workspace.beside("upstream");
+    let path = folder.to_str().unwrap();
+    if !folder.exists() {
+        fs::create_dir(&folder).unwrap();
+        workspace.git(&["-C", path, "init", "--quiet", "--initial-branch=main"]);
+    }
+    fs::write(folder.join("f.txt"), text).unwrap();
+    workspace.git(&["-C", path, "add", "--all"]);
+    workspace.git(&["-C", path, "commit", "--quiet", "--message", text]);
+    // What git needs to serve it over plain http.
+    workspace.git(&["-C", path, "update-server-info"]);
+    workspace.git(&["-C", path, "rev-parse", "HEAD"])
+}
+
+/// A `.tar.gz` with `text` as its only file, `x/f.txt`.
+fn archive(workspace: &Workspace, path: &Path, text: &str) -> String {
+    let folder = workspace.beside("archived");
+    fs::create_dir_all(folder.join("x")).unwrap();
+    fs::write(folder.join("x/f.txt"), text).unwrap();
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let mut tar = workspace.other("tar", ["-czf"]);
+    tar.arg(path).arg("-C").arg(&folder).arg("x");
+    workspace.run_command(tar).ends(0);
+    hex(&Sha256::digest(fs::read(path).unwrap()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn package(workspace: &Workspace) -> Package {
+    let manifest = workspace.manifest();
+    let mut packages = manifest.packages().iter();
+    packages
+        .find(|package| package.file.name() == "app")
+        .unwrap()
+        .clone()
+}
+
+/// What the package was made from.
+fn content(workspace: &Workspace) -> String {
+    workspace.content("app", "share/app.txt")
+}
+
+/// The sources that the provenance of `app` names besides the commit of the workspace.
+fn provenance(workspace: &Workspace) -> Vec<Value> {
+    let attestation = package(workspace).attestation.unwrap();
+    let bundle = attestation.provenance.unwrap().bundle;
+    let bundle = fs::read(workspace.path(format!("{REHEARSAL}/{bundle}"))).unwrap();
+    let bundle: Value = serde_json::from_slice(&bundle).unwrap();
+    let payload = bundle["dsseEnvelope"]["payload"].as_str().unwrap();
+    let statement: Value = serde_json::from_slice(&STANDARD.decode(payload).unwrap()).unwrap();
+    let sources = &statement["predicate"]["buildDefinition"]["resolvedDependencies"];
+    let sources = sources.as_array().unwrap().iter();
+    sources
+        .filter(|source| !source["uri"].as_str().unwrap().contains("https://github.com/acme/pkgs"))
+        .cloned()
+        .collect()
+}
+
+/// Releases, and checks content and provenance.
+#[track_caller]
+fn released(workspace: &Workspace, text: &str, source: &Value) {
+    workspace.run(["release"]).ends(0);
+    assert_eq!(content(workspace), text);
+    let expected = [source.clone()];
+    assert_eq!(provenance(workspace), expected);
+    let stated = serde_json::to_value(&package(workspace).sources).unwrap();
+    assert_eq!(stated, json!(expected));
+}
+
+#[test]
+fn each_release_builds_the_commit_that_it_attests() {
+    let workspace = workspace();
+    let url = format!("file://{}", workspace.beside("upstream").display());
+    for (source, uri) in [
+        (
+            "  git: ../../../upstream\n  branch: main".to_owned(),
+            "git+file:../upstream@refs/heads/main".to_owned(),
+        ),
+        (
+            "  git: ../../../upstream".to_owned(),
+            "git+file:../upstream@HEAD".to_owned(),
+        ),
+        (
+            format!("  git: {url}\n  branch: main"),
+            format!("git+{url}@refs/heads/main"),
+        ),
+        (
+            format!("  git: {url}\n  rev: main"),
+            format!("git+{url}@main"),
+        ),
+    ] {
+        app(&workspace, &source);
+        for text in ["first\n", "second\n"] {
+            let commit = commit(&workspace, &format!("{text}{source}"));
+            let source = json!({"uri": uri, "digest": {"gitCommit": commit}});
+            let text = fs::read_to_string(workspace.beside("upstream/f.txt")).unwrap();
+            released(&workspace, &text, &source);
+        }
+    }
+}
+
+#[test]
+fn a_tag_that_moves_is_built_where_it_is_now() {
+    let workspace = workspace();
+    app(&workspace, "  git: ../../../upstream\n  tag: v1");
+    let upstream = workspace.beside("upstream");
+    for text in ["first\n", "second\n"] {
+        let commit = commit(&workspace, text);
+        let path = upstream.to_str().unwrap();
+        workspace.git(&["-C", path, "tag", "--force", "-m", "v1", "v1"]);
+        let uri = "git+file:../upstream@refs/tags/v1";
+        released(
+            &workspace,
+            text,
+            &json!({"uri": uri, "digest": {"gitCommit": commit}}),
+        );
+    }
+}
+
+#[test]
+fn the_workspace_as_a_source_is_built_at_its_commit() {
+    let workspace = workspace();
+    app(&workspace, "  git: ../..");
+    for text in ["first\n", "second\n"] {
+        workspace.write("f.txt", text).commit();
+        let commit = workspace.git(&["rev-parse", "HEAD"]);
+        let source = json!({"uri": "git+file:.@HEAD", "digest": {"gitCommit": commit}});
+        released(&workspace, text, &source);
+    }
+}
+
+#[test]
+fn each_release_builds_the_archive_that_it_attests() {
+    let workspace = workspace();
+    let path = workspace.path("dist/x.tar.gz");
+    let url = format!("file://{}", path.display());
+    for (source, uri) in [
+        ("  path: ../../dist/x.tar.gz".to_owned(), "file:dist/x.tar.gz"),
+        (format!("  url: {url}"), &url),
+    ] {
+        app(&workspace, &source);
+        for text in ["first\n", "second\n"] {
+            let sha256 = archive(&workspace, &path, text);
+            let source = json!({"uri": uri, "digest": {"sha256": sha256}});
+            released(&workspace, text, &source);
+        }
+    }
+}
+
+#[test]
+fn each_release_builds_the_file_that_it_attests() {
+    let workspace = workspace();
+    app(&workspace, "  path: ../../data/f.txt");
+    for text in ["first\n", "second\n"] {
+        workspace.write("data/f.txt", text);
+        let sha256 = hex(&Sha256::digest(text));
+        let source = json!({"uri": "file:data/f.txt", "digest": {"sha256": sha256}});
+        released(&workspace, text, &source);
+    }
+}
+
+#[test]
+fn an_archive_without_a_hash_is_hashed_by_each_plan() {
+    let workspace = workspace();
+    let folder = workspace.beside("served");
+    let path = folder.join("x.tar.gz");
+    let server = Server::of(&folder);
+    let url = format!("{}/x.tar.gz", server.channel());
+    app(&workspace, &format!("  url: {url}"));
+    for text in ["first\n", "second\n"] {
+        let sha256 = archive(&workspace, &path, text);
+        server.forget();
+        released(
+            &workspace,
+            text,
+            &json!({"uri": url, "digest": {"sha256": sha256}}),
+        );
+        // The build takes the bytes that were hashed.
+        assert!(!server.seen().is_empty());
+        let plans = server.seen().len();
+        server.forget();
+        workspace.run(["build"]).ends(0);
+        assert!(server.seen().len() <= plans);
+    }
+    server.answers("x.tar.gz", [Answer::Status(404)]);
+    let output = workspace.run(["release"]).ends(3);
+    output.says("cannot resolve the source").says("404");
+}
+
+#[test]
+fn an_archive_with_a_hash_is_downloaded_once() {
+    let workspace = workspace();
+    let folder = workspace.beside("served");
+    let server = Server::of(&folder);
+    let sha256 = archive(&workspace, &folder.join("x.tar.gz"), "first\n");
+    let url = format!("{}/x.tar.gz", server.channel());
+    let source = format!("source:\n  url: {url}\n  sha256: {sha256}\n");
+    for name in ["app", "other"] {
+        let install = format!("mkdir -p $PREFIX/share && cp f.txt $PREFIX/share/{name}.txt");
+        workspace.script(name, &[&install], &source);
+    }
+    workspace.run(["plan"]).ends(0);
+    assert_eq!(server.seen().len(), 0);
+    workspace.run(["build"]).ends(0);
+    assert_eq!(server.seen().len(), 1);
+    let install = "mkdir -p $PREFIX/share && cat f.txt f.txt > $PREFIX/share/app.txt";
+    workspace.script("app", &[install], &source);
+    workspace.run(["build"]).ends(0);
+    assert_eq!(content(&workspace), "first\nfirst\n");
+    assert_eq!(server.seen().len(), 1);
+    // What is damaged in the store is downloaded again.
+    let store = workspace.rehearsal(format!("sources/archives/{sha256}"));
+    fs::write(store, "damaged").unwrap();
+    workspace.script("app", &["mkdir -p $PREFIX/share && cp f.txt $PREFIX/share/app.txt"], &source);
+    workspace.run(["build"]).ends(0);
+    assert_eq!(content(&workspace), "first\n");
+    assert_eq!(server.seen().len(), 2);
+}
+
+#[test]
+fn a_wrong_hash_fails_its_package_alone() {
+    let workspace = workspace();
+    let folder = workspace.beside("served");
+    let server = Server::of(&folder);
+    archive(&workspace, &folder.join("x.tar.gz"), "first\n");
+    let wrong = "0".repeat(64);
+    app(
+        &workspace,
+        &format!("  url: {}/x.tar.gz\n  sha256: {wrong}", server.channel()),
+    );
+    workspace.package("other");
+    let output = workspace.run(["build"]).ends(4);
+    output.says("checksum").says(&wrong).says("Built noarch/other");
+}
+
+#[test]
+fn a_remote_branch_that_moves_names_both_commits() {
+    let workspace = workspace();
+    let first = commit(&workspace, "first\n");
+    let server = Server::of(&workspace.beside("upstream"));
+    let url = format!("{}/.git", server.channel());
+    let move_branch = format!(
+        "cd {} && echo second > f.txt && git -c user.name=A -c user.email=a@b.invalid commit -qam second && git update-server-info",
+        workspace.beside("upstream").display()
+    );
+    // The first package moves the branch that the second is built from.
+    workspace.script("mover", &[&move_branch], "");
+    let install = "mkdir -p $PREFIX/share && cp f.txt $PREFIX/share/app.txt";
+    let rest = format!("requirements:\n  host: [mover]\nsource:\n  git: {url}\n  branch: main\n");
+    workspace.script("app", &[install], &rest);
+    let output = workspace.run(["build"]).ends(4);
+    let upstream = workspace.beside("upstream");
+    let second = workspace.git(&["-C", upstream.to_str().unwrap(), "rev-parse", "HEAD"]);
+    assert_ne!(first, second);
+    output
+        .says(&format!("expected commit {first}"))
+        .says(&format!("found commit {second}"));
+    assert_eq!(package(&workspace).error.unwrap().code, "source_moved");
+}
