@@ -10,10 +10,12 @@ use fs_err as fs;
 use release_manifest::Package;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use sigstore_trust_root::SIGSTORE_PRODUCTION_TRUSTED_ROOT;
 
 /// A recipe `app` that installs every `f.txt` of its source.
 fn app(workspace: &Workspace, source: &str) {
-    let install = "mkdir -p $PREFIX/share && find . -name f.txt -exec cat {} + > $PREFIX/share/app.txt";
+    let install =
+        "mkdir -p $PREFIX/share && find . -name f.txt -exec cat {} + > $PREFIX/share/app.txt";
     workspace.script("app", &[install], &format!("source:\n{source}\n"));
 }
 
@@ -80,7 +82,12 @@ fn provenance(workspace: &Workspace) -> Vec<Value> {
     let sources = &statement["predicate"]["buildDefinition"]["resolvedDependencies"];
     let sources = sources.as_array().unwrap().iter();
     sources
-        .filter(|source| !source["uri"].as_str().unwrap().contains("https://github.com/acme/pkgs"))
+        .filter(|source| {
+            !source["uri"]
+                .as_str()
+                .unwrap()
+                .contains("https://github.com/acme/pkgs")
+        })
         .cloned()
         .collect()
 }
@@ -164,7 +171,10 @@ fn each_release_builds_the_archive_that_it_attests() {
     let path = workspace.path("dist/x.tar.gz");
     let url = format!("file://{}", path.display());
     for (source, uri) in [
-        ("  path: ../../dist/x.tar.gz".to_owned(), "file:dist/x.tar.gz"),
+        (
+            "  path: ../../dist/x.tar.gz".to_owned(),
+            "file:dist/x.tar.gz",
+        ),
         (format!("  url: {url}"), &url),
     ] {
         app(&workspace, &source);
@@ -240,7 +250,11 @@ fn an_archive_with_a_hash_is_downloaded_once() {
     // What is damaged in the store is downloaded again.
     let store = workspace.rehearsal(format!("sources/archives/{sha256}"));
     fs::write(store, "damaged").unwrap();
-    workspace.script("app", &["mkdir -p $PREFIX/share && cp f.txt $PREFIX/share/app.txt"], &source);
+    workspace.script(
+        "app",
+        &["mkdir -p $PREFIX/share && cp f.txt $PREFIX/share/app.txt"],
+        &source,
+    );
     workspace.run(["build"]).ends(0);
     assert_eq!(content(&workspace), "first\n");
     assert_eq!(server.seen().len(), 2);
@@ -259,7 +273,10 @@ fn a_wrong_hash_fails_its_package_alone() {
     );
     workspace.package("other");
     let output = workspace.run(["build"]).ends(4);
-    output.says("checksum").says(&wrong).says("Built noarch/other");
+    output
+        .says("checksum")
+        .says(&wrong)
+        .says("Built noarch/other");
 }
 
 #[test]
@@ -285,4 +302,217 @@ fn a_remote_branch_that_moves_names_both_commits() {
         .says(&format!("expected commit {first}"))
         .says(&format!("found commit {second}"));
     assert_eq!(package(&workspace).error.unwrap().code, "source_moved");
+}
+
+/// Who signed [`ATTESTED`], with the public instance of Sigstore.
+const PUBLISHER: &str = "github:prefix-dev/sigstore-example";
+/// A file that was really signed.
+const ATTESTED: &str = "signed-package-2.1.0-hb0f4dca_0.conda";
+/// Its bundle.
+const BUNDLE: &str = "conda-attestation.sigstore.json";
+
+/// A workspace with the recipe `app`, whose source a server has with its bundle, and `other`.
+struct AttestedSource {
+    workspace: Workspace,
+    server: Server,
+}
+
+impl AttestedSource {
+    fn new() -> Self {
+        let workspace = workspace();
+        workspace.config("sign.provenance = true\n[build]\nexperimental = true\n");
+        let folder = workspace.beside("served");
+        fs::create_dir(&folder).unwrap();
+        let fixtures =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/conda-attest/tests/fixtures");
+        for file in [ATTESTED, BUNDLE] {
+            fs::copy(fixtures.join(file), folder.join(file)).unwrap();
+        }
+        let server = Server::of(&folder);
+        let attested = Self { workspace, server };
+        attested.recipe(&attested.bundle(), PUBLISHER);
+        attested.workspace.package("other");
+        attested
+    }
+
+    fn bundle(&self) -> String {
+        format!("{}/{BUNDLE}", self.server.channel())
+    }
+
+    fn url(&self) -> String {
+        format!("{}/{ATTESTED}", self.server.channel())
+    }
+
+    fn sha256(&self) -> String {
+        hex(&Sha256::digest(
+            fs::read(self.workspace.beside("served").join(ATTESTED)).unwrap(),
+        ))
+    }
+
+    fn recipe(&self, bundle: &str, publisher: &str) {
+        let source = format!(
+            "source:\n  url: {}\n  sha256: {}\n  attestation:\n    bundle_url: {bundle}\n    publishers: ['{publisher}']\n",
+            self.url(),
+            self.sha256(),
+        );
+        let install = "touch $RECIPE_DIR/../../was-run && mkdir -p $PREFIX/share && ls > $PREFIX/share/app.txt";
+        self.workspace.script("app", &[install], &source);
+    }
+
+    /// Releases under the trust of the public instance.
+    fn release(&self) -> end_to_end::Output {
+        let root = self.workspace.beside("public-good.json");
+        fs::write(&root, SIGSTORE_PRODUCTION_TRUSTED_ROOT).unwrap();
+        self.workspace
+            .run(["release", "--keep-going", "--trust", root.to_str().unwrap()])
+    }
+
+    /// Releases, and checks that `app` alone fails, for this reason, before its script is run.
+    #[track_caller]
+    fn fails(&self, reason: &str) {
+        let output = self.release().ends(4);
+        assert!(!self.workspace.path("was-run").exists());
+        let app = package(&self.workspace);
+        assert_eq!(app.error.unwrap().code, "unverified_source");
+        let other = self.workspace.recorded("other");
+        assert_eq!(other.progress, release_manifest::Progress::Published);
+        output.says(reason);
+    }
+}
+
+#[test]
+fn an_attested_source_is_built_and_named() {
+    let attested = AttestedSource::new();
+    attested.release().ends(0).says("Verified");
+    let source = json!({
+        "uri": attested.url(),
+        "digest": {"sha256": attested.sha256()},
+        "annotations": {"attestation": {"bundle": attested.bundle(), "publishers": [PUBLISHER]}},
+    });
+    assert_eq!(provenance(&attested.workspace), [source.clone()]);
+    let stated = serde_json::to_value(&package(&attested.workspace).sources).unwrap();
+    assert_eq!(stated, json!([source]));
+    let report = fs::read_to_string(attested.workspace.rehearsal("report.html")).unwrap();
+    assert!(report.contains(&format!("attested by {PUBLISHER}")));
+    let log = fs::read_to_string(
+        attested
+            .workspace
+            .rehearsal("logs/noarch")
+            .join(format!("{}.log", package(&attested.workspace).file)),
+    )
+    .unwrap();
+    assert!(!log.contains("NOT be verified"), "{log}");
+    // Nothing is left to do, and nothing is asked for again.
+    attested.server.forget();
+    attested.release().ends(0);
+    assert!(attested.server.seen().is_empty());
+}
+
+#[test]
+fn a_source_of_another_publisher_fails() {
+    let attested = AttestedSource::new();
+    for publisher in [
+        "github:prefix-dev/other",
+        "github:prefix-dev/sigstore",
+        "gitlab:prefix-dev/sigstore-example",
+        "github:prefix-dev/sigstore-example@refs/heads/other",
+    ] {
+        attested.recipe(&attested.bundle(), publisher);
+        attested.fails("was not verified");
+    }
+}
+
+#[test]
+fn a_source_with_another_digest_fails() {
+    let attested = AttestedSource::new();
+    let file = attested.workspace.beside("served").join(ATTESTED);
+    fs::write(file, "other bytes").unwrap();
+    attested.recipe(&attested.bundle(), PUBLISHER);
+    attested.fails("was not verified");
+}
+
+#[test]
+fn a_source_without_a_bundle_fails() {
+    let attested = AttestedSource::new();
+    attested.server.answers(BUNDLE, [Answer::Status(404)]);
+    attested.fails("404");
+    attested
+        .server
+        .answers(BUNDLE, [Answer::Bytes(b"{}".to_vec())]);
+    attested.fails("was not verified");
+    attested.server.answers(BUNDLE, [Answer::Bytes(Vec::new())]);
+    attested.fails("was not verified");
+}
+
+#[test]
+fn a_source_whose_bundle_is_unreachable_fails() {
+    let attested = AttestedSource::new();
+    attested.recipe("http://127.0.0.1:9/x.sigstore.json", PUBLISHER);
+    attested.fails("was not verified");
+}
+
+#[test]
+fn a_source_with_a_tampered_bundle_fails() {
+    let attested = AttestedSource::new();
+    let bundle = attested.workspace.beside("served").join(BUNDLE);
+    let mut json: Value = serde_json::from_slice(&fs::read(&bundle).unwrap()).unwrap();
+    let payload = json["dsseEnvelope"]["payload"].as_str().unwrap().to_owned();
+    let mut statement = STANDARD.decode(payload).unwrap();
+    let last = statement.len() - 2;
+    statement[last] ^= 1;
+    json["dsseEnvelope"]["payload"] = STANDARD.encode(statement).into();
+    let bytes = serde_json::to_vec(&json).unwrap();
+    attested.server.answers(BUNDLE, [Answer::Bytes(bytes)]);
+    attested.fails("was not verified");
+}
+
+#[test]
+fn an_attestation_needs_the_experimental_option() {
+    let attested = AttestedSource::new();
+    attested.workspace.config("");
+    let output = attested.workspace.run(["plan"]).ends(3);
+    output
+        .says("`source.attestation` is an experimental feature")
+        .says("`experimental = true` in `[build]`");
+}
+
+#[test]
+fn an_attestation_without_publishers_fails() {
+    let attested = AttestedSource::new();
+    let text = fs::read_to_string(attested.workspace.path("recipes/app/recipe.yaml")).unwrap();
+    let publishers = format!("    publishers: ['{PUBLISHER}']\n");
+    assert!(text.contains(&publishers));
+    attested
+        .workspace
+        .recipe("app", &text.replace(&publishers, ""));
+    attested.fails("no publisher is named");
+}
+
+#[test]
+fn provenance_as_pypi_has_it_is_verified() {
+    let attested = AttestedSource::new();
+    let bundle = attested.workspace.beside("served").join(BUNDLE);
+    let bundle: Value = serde_json::from_slice(&fs::read(bundle).unwrap()).unwrap();
+    let material = &bundle["verificationMaterial"];
+    let envelope = &bundle["dsseEnvelope"];
+    let pypi = |signature: &Value| {
+        let attestation = json!({
+            "version": 1,
+            "verification_material": {
+                "certificate": material["certificate"]["rawBytes"],
+                "transparency_entries": material["tlogEntries"],
+            },
+            "envelope": {"statement": envelope["payload"], "signature": signature},
+        });
+        let provenance =
+            json!({"version": 1, "attestation_bundles": [{"attestations": [attestation]}]});
+        [Answer::Bytes(serde_json::to_vec(&provenance).unwrap())]
+    };
+    let other = STANDARD.encode("no signature").into();
+    attested.server.answers(BUNDLE, pypi(&other));
+    attested.fails("was not verified");
+    attested
+        .server
+        .answers(BUNDLE, pypi(&envelope["signatures"][0]["sig"]));
+    attested.release().ends(0).says("Verified");
 }

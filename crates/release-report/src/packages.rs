@@ -1,7 +1,7 @@
 //! Every package: a table of all, and what is known of each.
 
 use maud::{Markup, html};
-use release_manifest::{Package, PackageKey, PublishResult};
+use release_manifest::{Package, PackageKey, Progress, PublishResult};
 
 use crate::{
     Report,
