@@ -66,7 +66,7 @@ fn package(workspace: &Workspace) -> Package {
         .clone()
 }
 
-/// What the package was made from.
+/// The content of the package.
 fn content(workspace: &Workspace) -> String {
     workspace.content("app", "share/app.txt")
 }
@@ -304,9 +304,9 @@ fn a_remote_branch_that_moves_names_both_commits() {
     assert_eq!(package(&workspace).error.unwrap().code, "source_moved");
 }
 
-/// Who signed [`ATTESTED`], with the public instance of Sigstore.
+/// The publisher that signed [`ATTESTED`] with the public instance of Sigstore.
 const PUBLISHER: &str = "github:prefix-dev/sigstore-example";
-/// A file that was really signed.
+/// A file that a real workflow signed.
 const ATTESTED: &str = "signed-package-2.1.0-hb0f4dca_0.conda";
 /// Its bundle.
 const BUNDLE: &str = "conda-attestation.sigstore.json";

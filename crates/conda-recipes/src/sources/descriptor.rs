@@ -65,7 +65,7 @@ fn attestation(required: &AttestationConfig, url: &Url) -> SourceAttestation {
     }
 }
 
-/// Where PyPI has the provenance of a file (PEP 740): rattler-build's default.
+/// The URL of the provenance of a file on PyPI (PEP 740), as rattler-build derives it.
 fn pypi_provenance(url: &Url) -> Option<Url> {
     if !matches!(url.host_str(), Some("pypi.io" | "files.pythonhosted.org")) {
         return None;
