@@ -22,6 +22,8 @@ pub const PROVENANCE_TYPE: &str = "https://slsa.dev/provenance/v1";
 /// built it, and in which run, is taken from the signing certificate alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuildDefinition {
+    /// The source that it was built from.
+    pub source: Source,
     /// The recipe file, relative to the root of the workspace.
     pub recipe: String,
     /// The variant keys that the package uses, with their values.
@@ -90,7 +92,6 @@ pub(crate) fn statement(
     package: &PackageFile,
     definition: &BuildDefinition,
     channel: &TargetChannel,
-    source: &Source,
     certificate: &CertificateInfo,
 ) -> serde_json::Result<Vec<u8>> {
     serde_json::to_vec(&Statement {
@@ -115,7 +116,7 @@ pub(crate) fn statement(
                     source_date_epoch: definition.timestamp,
                     tool: concat!("conda-release/", env!("CARGO_PKG_VERSION")),
                 },
-                resolved_dependencies: checkout(source, certificate)
+                resolved_dependencies: checkout(&definition.source, certificate)
                     .into_iter()
                     .chain(definition.sources.iter().cloned())
                     .collect(),
@@ -125,15 +126,21 @@ pub(crate) fn statement(
     })
 }
 
-/// The commit with the recipe: the certificate's (.12, .13, .14), else the one that is checked out.
+/// The commit with the recipe: the certificate's (.12, .13, .14), else the one that was checked out. A package that was
+/// built from another commit than the certificate's is of that one, whatever it was called.
 /// Of a tree with changes that are in no commit, there is nothing to say.
 fn checkout(source: &Source, certificate: &CertificateInfo) -> Option<SourceDigest> {
     if source.dirty {
         return None;
     }
     let claims = &certificate.ci_claims;
-    let repository = claims.source_repository_uri.as_ref();
     let commit = claims.source_repository_digest.as_ref();
+    if let (Some(built), Some(repository)) = (&source.commit, &source.repository)
+        && commit.is_some_and(|commit| commit != built)
+    {
+        return Some(dependency(format!("git+{repository}"), built));
+    }
+    let repository = claims.source_repository_uri.as_ref();
     let (repository, commit) = repository
         .or(source.repository.as_ref())
         .zip(commit.or(source.commit.as_ref()))?;
@@ -141,11 +148,15 @@ fn checkout(source: &Source, certificate: &CertificateInfo) -> Option<SourceDige
         Some(git_ref) => format!("git+{repository}@{git_ref}"),
         None => format!("git+{repository}"),
     };
-    Some(SourceDigest {
+    Some(dependency(uri, commit))
+}
+
+fn dependency(uri: String, commit: &str) -> SourceDigest {
+    SourceDigest {
         uri,
-        digest: BTreeMap::from([("gitCommit".to_owned(), commit.clone())]),
+        digest: BTreeMap::from([("gitCommit".to_owned(), commit.to_owned())]),
         annotations: None,
-    })
+    }
 }
 
 #[derive(Serialize)]

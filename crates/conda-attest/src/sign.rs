@@ -378,11 +378,7 @@ impl<'a> Session<'a> {
     }
 
     fn statement(&self, subject: Subject<'_>, certificate: &Certificate) -> Result<Vec<u8>, Error> {
-        let SignOptions {
-            target_channel,
-            source,
-            ..
-        } = self.options;
+        let target_channel = &self.options.target_channel;
         match subject {
             Subject::Publish(package, _) => {
                 Ok(Statement::new(&package.file, package.sha256, target_channel).to_json())
@@ -392,7 +388,6 @@ impl<'a> Session<'a> {
                 package,
                 definition,
                 target_channel,
-                source,
                 certificate.info(),
             )
             .map_err(|error| Error::Key {

@@ -1,5 +1,7 @@
 //! Judging attestations by one trusted root.
 
+use std::sync::Arc;
+
 use cep27::{Expected, Sha256};
 use release_manifest::{Source, Timestamp};
 use sigstore_bundle::Error as Shape;
@@ -19,9 +21,10 @@ use crate::{Error, Package, Policy, Trust, Verdict, provenance_rules, source};
 ///
 /// Its trust material is prepared once; a verifier can be shared between threads and judges a
 /// bundle in a millisecond or two, and a package in the time it takes to hash it.
+#[derive(Clone)]
 pub struct Verifier {
-    inner: sigstore_verify::Verifier,
-    trust: Trust,
+    inner: Arc<sigstore_verify::Verifier>,
+    trust: Arc<Trust>,
     source: Option<Source>,
 }
 
@@ -45,8 +48,8 @@ impl Verifier {
             reason: error.to_string(),
         })?;
         Ok(Self {
-            inner,
-            trust: trust.clone(),
+            inner: Arc::new(inner),
+            trust: Arc::new(trust.clone()),
             source: None,
         })
     }

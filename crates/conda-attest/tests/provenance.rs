@@ -17,8 +17,9 @@ use support::{CHANNEL, Fixture, bundles, codes, listed, options, sha256};
 
 const ARCHIVE: &str = "https://example.org/greet-1.0.0.tar.gz";
 
-fn definition() -> BuildDefinition {
+fn definition(source: Source) -> BuildDefinition {
     BuildDefinition {
+        source,
         recipe: "recipes/greet/recipe.yaml".to_owned(),
         variant: BTreeMap::from([("python".to_owned(), "3.13".to_owned())]),
         build_platform: "linux-64".parse().unwrap(),
@@ -32,11 +33,15 @@ fn definition() -> BuildDefinition {
 }
 
 fn with_provenance(packages: Vec<PackageFile>) -> Vec<ToSign> {
+    from(packages, &nothing_known())
+}
+
+fn from(packages: Vec<PackageFile>, source: &Source) -> Vec<ToSign> {
     packages
         .into_iter()
         .map(|package| ToSign {
             package,
-            provenance: Some(definition()),
+            provenance: Some(definition(source.clone())),
         })
         .collect()
 }
@@ -52,7 +57,7 @@ async fn provenance(claims: Claims, source: Source) -> Value {
         source,
         ..options()
     };
-    let packages = with_provenance(fixture.packages(1));
+    let packages = from(fixture.packages(1), &options.source);
     let results = fixture.sign_with(packages, &options, &()).await;
     assert_eq!(codes(&results), ["signed"]);
     let bundle = std::fs::read(results[0].0.provenance_path()).unwrap();

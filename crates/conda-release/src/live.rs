@@ -214,9 +214,8 @@ impl<'a> Live<'a> {
             let wanted = Wanted::of(recorded, channel.as_ref(), keeps > 0);
             Some((package.clone(), wanted))
         });
-        let under = (trust, &release.plan().source);
         let within = workspace.config().publish.visible_within;
-        let sight = pipeline::see(wanted.collect(), target, under, within, printer).await?;
+        let sight = pipeline::see(wanted.collect(), target, trust, within, printer).await?;
         for package in &sight.seen {
             release.record(package, Event::Seen)?;
         }

@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Error, SchemaName, SchemaVersion};
+use crate::{Error, SchemaName};
 
 /// Most bytes of a plan or a manifest: room for some twenty thousand packages.
 pub const DOCUMENT_LIMIT: usize = 64 << 20;
@@ -35,10 +35,15 @@ pub(crate) fn check_version(document: SchemaName, json: &[u8]) -> Result<(), Err
     match serde_json::from_slice(json) {
         Ok(Versioned {
             schema_version: Value::Number(found),
-        }) if found.as_u64() != Some(SchemaVersion::NUMBER) => Err(Error::SchemaVersion {
-            document,
-            found: found.to_string(),
-        }),
+        }) if !found
+            .as_u64()
+            .is_some_and(|found| (1..=document.version()).contains(&found)) =>
+        {
+            Err(Error::SchemaVersion {
+                document,
+                found: found.to_string(),
+            })
+        }
         // Anything else that is wrong is found, with its place, when the document is read.
         _ => Ok(()),
     }

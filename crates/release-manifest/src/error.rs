@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::{Digest, PackageKey, Progress, SchemaName, SchemaVersion};
+use crate::{Digest, PackageKey, Progress, SchemaName};
 
 /// Why something is no document of this crate, or cannot happen to one.
 ///
@@ -24,7 +24,7 @@ pub enum Error {
     /// The document was written by a newer (or another) tool.
     #[error(
         "expected a {document} of schema version {supported}, which this tool supports, found version {found}",
-        supported = SchemaVersion
+        supported = .document.version()
     )]
     SchemaVersion {
         /// What was read.

@@ -44,7 +44,7 @@ pub use digest::Digest;
 pub use document::DOCUMENT_LIMIT;
 pub use error::Error;
 pub use journal::{Event, JOURNAL_LIMIT, JournalEntry, Torn, read_journal};
-pub use manifest::Manifest;
+pub use manifest::{Manifest, ManifestVersion};
 pub use matrix::{Matrices, MatrixJob};
 pub use merge::Shard;
 pub use origin::{Isolation, Mode, Source, Tool, Trust};

@@ -9,9 +9,12 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::schema::wire;
 use crate::{
-    Digest, Error, Isolation, Mode, Package, PackageKey, Plan, Progress, ReleaseRecord, SchemaName,
-    SchemaVersion, Source, Tool, Trust, document,
+    Digest, Error, Isolation, Mode, Package, PackageKey, Plan, PlannedPackage, Progress,
+    ReleaseRecord, SchemaName, SchemaVersion, Source, Tool, Trust, document,
 };
+
+/// The version of a manifest. Version 2 states from which source each package was built.
+pub type ManifestVersion = SchemaVersion<2>;
 
 /// How far a release has come: preview, state, result, and what one machine tells another.
 ///
@@ -21,7 +24,7 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// The version of this document.
-    pub schema_version: SchemaVersion,
+    pub schema_version: ManifestVersion,
     /// What wrote it.
     pub tool: Tool,
     /// Whether it is of a rehearsal.
@@ -31,8 +34,12 @@ pub struct Manifest {
     /// The Sigstore instance of its attestations, once that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trust: Option<Trust>,
-    /// The sources it was made from.
+    /// The source that the plan was made from. Packages that an earlier run built may be from another one, see
+    /// [`Package::source`].
     pub source: Source,
+    /// The time that packages of the plan carry, in seconds since 1970. Manifests of version 1 do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<i64>,
     /// Where the packages are published, if anywhere but in the local channel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<String>,
@@ -69,6 +76,7 @@ impl Manifest {
             plan_digest: plan.digest(),
             trust,
             source: plan.source.clone(),
+            timestamp: Some(plan.timestamp),
             channel: plan.channel.clone(),
             target_channel: plan.target_channel.clone(),
             isolation,
@@ -86,7 +94,14 @@ impl Manifest {
     /// differ in case alone, one names a package that isn't there, or one claims progress
     /// without what goes with it.
     pub fn from_json(json: &[u8]) -> Result<Self, Error> {
-        document::read(SchemaName::Manifest, json)
+        let mut manifest: Self = document::read(SchemaName::Manifest, json)?;
+        for package in &mut manifest.packages {
+            // Version 1 attested packages again whenever the source changed, so that all of them were of its source.
+            if package.progress >= Progress::Built && package.source.is_none() {
+                package.source = Some(manifest.source.clone());
+            }
+        }
+        Ok(manifest)
     }
 
     /// The manifest as indented JSON with sorted arrays and a newline at its end.
@@ -112,8 +127,9 @@ impl Manifest {
     /// them, which are to be tried again.
     ///
     /// Nothing comes from another mode, no attestation from another trust or for another target
-    /// channel, no publication in another channel. The attestation of the release as a whole stays with its plan. That the files are still there and unchanged
-    /// is the caller's to check.
+    /// channel, no publication in another channel. A live package of another source comes only with its attestation, since
+    /// an attestation that is made now would name this source. The attestation of the release as a whole stays with its
+    /// plan. That the files are still there and unchanged is the caller's to check.
     ///
     /// Call it on a new manifest. The journal goes on where the old one was; a trust that isn't
     /// known yet is the old one's.
@@ -122,21 +138,37 @@ impl Manifest {
         if self.trust.is_none() && self.mode == old.mode {
             self.trust.clone_from(&old.trust);
         }
-        let Some(furthest) = self.furthest_from(old) else {
+        let terms = self.terms();
+        let Some(furthest) = terms.furthest_of(old) else {
             return;
         };
+        let progress = |package: &Package| terms.progress_of(old, &package.key(), package.fingerprint);
+        let kept: Vec<Progress> = self.packages.iter().map(progress).collect();
         if self.plan_digest == old.plan_digest && furthest >= Progress::Attested {
             self.release.clone_from(&old.release);
         }
-        for package in &mut self.packages {
-            let Some(known) = old.package(&package.key()) else {
-                continue;
-            };
-            if known.fingerprint == package.fingerprint {
+        for (package, progress) in self.packages.iter_mut().zip(kept) {
+            if progress > Progress::Planned
+                && let Some(known) = old.package(&package.key())
+            {
                 take_over(package, known);
-                package.go_back_to(furthest);
+                package.go_back_to(progress);
             }
         }
+    }
+
+    /// How far [`carry_over`](Self::carry_over) from this manifest brings a package of a new plan, whose trust is this
+    /// one's.
+    #[must_use]
+    pub fn progress_in(&self, plan: &Plan, package: &PlannedPackage) -> Progress {
+        let terms = Terms {
+            mode: plan.mode,
+            source: &plan.source,
+            trust: self.trust.as_ref(),
+            target_channel: &plan.target_channel,
+            channel: plan.channel.as_deref(),
+        };
+        terms.progress_of(self, &package.key(), package.fingerprint)
     }
 
     /// Takes over from what an earlier merge of the same plan led to how far packages have come
@@ -162,16 +194,13 @@ impl Manifest {
         }
     }
 
-    /// How far packages of an older manifest can have come in this one's terms.
-    fn furthest_from(&self, old: &Self) -> Option<Progress> {
-        if old.mode != self.mode {
-            None
-        } else if old.trust != self.trust || old.target_channel != self.target_channel {
-            Some(Progress::Tested)
-        } else if old.channel != self.channel {
-            Some(Progress::Attested)
-        } else {
-            Some(Progress::Published)
+    fn terms(&self) -> Terms<'_> {
+        Terms {
+            mode: self.mode,
+            source: &self.source,
+            trust: self.trust.as_ref(),
+            target_channel: &self.target_channel,
+            channel: self.channel.as_deref(),
         }
     }
 
@@ -181,6 +210,45 @@ impl Manifest {
                 (package.subdir, &package.file).cmp(&(key.subdir, &key.file))
             })
             .ok()
+    }
+}
+
+/// What decides how far packages of an older manifest have come in a new one.
+struct Terms<'a> {
+    mode: Mode,
+    source: &'a Source,
+    trust: Option<&'a Trust>,
+    target_channel: &'a TargetChannel,
+    channel: Option<&'a str>,
+}
+
+impl Terms<'_> {
+    /// The last step that any package can keep; `None` where nothing is kept.
+    fn furthest_of(&self, old: &Manifest) -> Option<Progress> {
+        if old.mode != self.mode {
+            None
+        } else if old.trust.as_ref() != self.trust || old.target_channel != *self.target_channel {
+            Some(Progress::Tested)
+        } else if old.channel.as_deref() != self.channel {
+            Some(Progress::Attested)
+        } else {
+            Some(Progress::Published)
+        }
+    }
+
+    /// The last step that this package keeps.
+    fn progress_of(&self, old: &Manifest, key: &PackageKey, fingerprint: Digest) -> Progress {
+        let known = old.package(key).filter(|it| it.fingerprint == fingerprint);
+        let (Some(known), Some(furthest)) = (known, self.furthest_of(old)) else {
+            return Progress::Planned;
+        };
+        let progress = known.progress.min(furthest);
+        // The certificate of a live attestation names the commit of the job that signs.
+        let needs_this_source = self.mode == Mode::Live && progress < Progress::Attested;
+        match needs_this_source && known.source.as_ref() != Some(self.source) {
+            true => Progress::Planned,
+            false => progress,
+        }
     }
 }
 
@@ -199,6 +267,8 @@ fn take_over(package: &mut Package, known: &Package) {
         tests_skipped,
         blocked_by: _,
         error: _,
+        source,
+        timestamp,
         sha256,
         size,
         times,
@@ -208,6 +278,8 @@ fn take_over(package: &mut Package, known: &Package) {
     } = known.clone();
     package.progress = progress;
     package.tests_skipped = tests_skipped;
+    package.source = source;
+    package.timestamp = timestamp;
     package.sha256 = sha256;
     package.size = size;
     package.times = times;

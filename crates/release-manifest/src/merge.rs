@@ -90,6 +90,7 @@ fn take_shard(
         plan_digest,
         trust,
         source,
+        timestamp,
         channel,
         target_channel,
         isolation: _,
@@ -109,6 +110,7 @@ fn take_shard(
         ("mode", *mode != planned.mode),
         ("tool", *tool != planned.tool),
         ("source", *source != planned.source),
+        ("timestamp", *timestamp != planned.timestamp),
         ("channel", *channel != planned.channel),
         ("target_channel", *target_channel != planned.target_channel),
         ("trust", trust.is_some()),
@@ -125,7 +127,7 @@ fn take_shard(
         };
         let package = &planned.packages[position];
         if ours.contains(&key) {
-            taken.push((position, take_package(package, told)?));
+            taken.push((position, take_package(planned, package, told)?));
         } else if told != package {
             return Err(Error::ShardPackage {
                 package: key,
@@ -137,7 +139,11 @@ fn take_shard(
 }
 
 /// The planned package with what the shard may tell about it.
-fn take_package(planned: &Package, told: &Package) -> Result<Package, Error> {
+fn take_package(
+    manifest: &Manifest,
+    planned: &Package,
+    told: &Package,
+) -> Result<Package, Error> {
     let Package {
         file,
         subdir,
@@ -152,6 +158,8 @@ fn take_package(planned: &Package, told: &Package) -> Result<Package, Error> {
         // Why a package is missing changes nothing: see `Manifest::with_reasons`.
         blocked_by: _,
         error: _,
+        source,
+        timestamp,
         sha256,
         size,
         times:
@@ -165,7 +173,12 @@ fn take_package(planned: &Package, told: &Package) -> Result<Package, Error> {
         published,
         log,
     } = told;
+    let is_built = *progress >= Progress::Built;
+    let planned_source = is_built.then_some(&manifest.source);
+    let planned_time = manifest.timestamp.filter(|_| is_built);
     let differing = [
+        ("source", source.as_ref() != planned_source),
+        ("timestamp", *timestamp != planned_time),
         ("recipe", *recipe != planned.recipe),
         ("variant", *variant != planned.variant),
         ("depends_on", *depends_on != planned.depends_on),
@@ -188,6 +201,8 @@ fn take_package(planned: &Package, told: &Package) -> Result<Package, Error> {
         subdir: *subdir,
         progress: *progress,
         tests_skipped: tests_skipped.clone(),
+        source: source.clone(),
+        timestamp: *timestamp,
         sha256: *sha256,
         size: *size,
         times: Times {

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::schema::wire;
-use crate::{Digest, PackageKey, PlannedPackage, RelativePath, SourceDigest, Timestamp, variant};
+use crate::{Digest, PackageKey, PlannedPackage, RelativePath, Source, SourceDigest, Timestamp, variant};
 
 /// How far a package has come, and everything known about it.
 ///
@@ -49,6 +49,12 @@ pub struct Package {
     /// Why its next step failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<PackageError>,
+    /// The source that it was built from, once it is built. Its attestations are judged against it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+    /// The time that its files carry, in seconds since 1970, once it is built. Manifests of version 1 do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<i64>,
     /// The digest of its file, once it is built.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<wire::Sha256>")]
@@ -303,6 +309,8 @@ impl Package {
             tests_skipped: None,
             blocked_by: Vec::new(),
             error: None,
+            source: None,
+            timestamp: None,
             sha256: None,
             size: None,
             times: Times::default(),
@@ -337,6 +345,8 @@ impl Package {
             tests_skipped,
             blocked_by,
             error,
+            source,
+            timestamp,
             sha256,
             size,
             times,
@@ -380,6 +390,10 @@ impl Package {
             (
                 log.is_some() && *progress < Progress::Built,
                 "has `log`, which only comes with built",
+            ),
+            (
+                (source.is_some() || timestamp.is_some()) && *progress < Progress::Built,
+                "has `source` or `timestamp`, which only come with built",
             ),
             (
                 times.tested.is_some() && tests_skipped.is_some(),
@@ -429,6 +443,8 @@ impl Package {
             self.times.tested = None;
         }
         if step < Progress::Built {
+            self.source = None;
+            self.timestamp = None;
             self.sha256 = None;
             self.size = None;
             self.log = None;

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use crate::{Decisions, JournalEntry, Manifest, Plan, Shards};
+use crate::{
+    Decisions, JournalEntry, Manifest, ManifestVersion, Plan, SchemaVersion, Shards,
+};
 
 /// A document of this crate that has a JSON schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +30,17 @@ impl SchemaName {
         Self::Journal,
         Self::Shards,
     ];
+
+    /// The version in which it is written. Older ones are read as well.
+    #[must_use]
+    pub fn version(self) -> u64 {
+        match self {
+            Self::Manifest => ManifestVersion::NUMBER,
+            Self::Plan | Self::Decisions | Self::Journal | Self::Shards => {
+                <SchemaVersion>::NUMBER
+            }
+        }
+    }
 
     /// The name, also that of its file `schema/<name>.schema.json`.
     #[must_use]
@@ -116,10 +129,18 @@ pub(crate) mod wire {
         "maxLength": 2083,
         "pattern": "^https?://[^?#]*[^?#/]$"
     );
-    schema!(SchemaVersion,
-        "description": "The version of this schema.",
-        "const": Self::NUMBER
-    );
+    impl<const NEWEST: u64> JsonSchema for SchemaVersion<NEWEST> {
+        fn schema_name() -> Cow<'static, str> {
+            "SchemaVersion".into()
+        }
+
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            json_schema!({
+                "description": "The version of this schema.",
+                "const": NEWEST
+            })
+        }
+    }
     schema!(Digest,
         "description": "The digest of something that is not a package.",
         "type": "string",

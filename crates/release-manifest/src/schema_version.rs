@@ -5,33 +5,33 @@ use std::fmt;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The version of the documents of this crate. There is one so far: `1`.
+/// The version of a document, which is written as `NEWEST`. Older versions are read as well.
 ///
 /// A document of another version is refused, never half understood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
-pub struct SchemaVersion;
+pub struct SchemaVersion<const NEWEST: u64 = 1>;
 
-impl SchemaVersion {
-    /// The version that this crate reads and writes.
-    pub const NUMBER: u64 = 1;
+impl<const NEWEST: u64> SchemaVersion<NEWEST> {
+    /// The version that this crate writes.
+    pub const NUMBER: u64 = NEWEST;
 }
 
-impl fmt::Display for SchemaVersion {
+impl<const NEWEST: u64> fmt::Display for SchemaVersion<NEWEST> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Self::NUMBER.fmt(f)
+        NEWEST.fmt(f)
     }
 }
 
-impl Serialize for SchemaVersion {
+impl<const NEWEST: u64> Serialize for SchemaVersion<NEWEST> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u64(Self::NUMBER)
+        serializer.serialize_u64(NEWEST)
     }
 }
 
-impl<'de> Deserialize<'de> for SchemaVersion {
+impl<'de, const NEWEST: u64> Deserialize<'de> for SchemaVersion<NEWEST> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match u64::deserialize(deserializer)? {
-            Self::NUMBER => Ok(Self),
+            found if (1..=NEWEST).contains(&found) => Ok(Self),
             found => Err(D::Error::custom(format_args!(
                 "expected schema_version {Self}, found {found}"
             ))),

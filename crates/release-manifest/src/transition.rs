@@ -76,7 +76,11 @@ impl Manifest {
                 edge: Box::new(edge.clone()),
             });
         }
-        let next = step(&self.packages[position], *at, event)?;
+        let mut next = step(&self.packages[position], *at, event)?;
+        if let Event::Built { .. } = event {
+            next.source = Some(self.source.clone());
+            next.timestamp = self.timestamp;
+        }
         if next.attestation != self.packages[position].attestation {
             // What was attested of the release as a whole named other attestations.
             self.release = None;

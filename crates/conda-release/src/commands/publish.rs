@@ -12,7 +12,7 @@ use std::{
 use clap::Args;
 use conda_attest::{Trust, Verifier};
 use conda_publish::{ChannelLocation, FileChannel, Kind, Upload};
-use release_manifest::{Mode, PackageKey, Progress, PublishResult, Source};
+use release_manifest::{Mode, PackageKey, Progress, PublishResult};
 use serde::Serialize;
 
 use self::{
@@ -285,6 +285,7 @@ impl PublishArgs {
             let expected = Wanted {
                 sha256: Some(upload.sha256),
                 made: (options.attestations > 0).then_some(made),
+                source: None,
                 is_final: false,
             };
             wanted.insert(upload.package.clone(), expected);
@@ -304,13 +305,8 @@ impl PublishArgs {
         });
         let mut seen = Status::Done;
         if !wanted.is_empty() && !self.publishing.no_wait && workspace.config().publish.wait {
-            let source = Source {
-                repository: None,
-                commit: None,
-                dirty: false,
-            };
             let within = workspace.config().publish.visible_within;
-            let sight = pipeline::see(wanted, &target, (&trust, &source), within, printer).await?;
+            let sight = pipeline::see(wanted, &target, &trust, within, printer).await?;
             let unattested = sight.unattested.into_iter();
             fates.extend(unattested.map(|(package, error)| (package, Fate::Failed(error))));
             seen = sight.status;

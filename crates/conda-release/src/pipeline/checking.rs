@@ -10,7 +10,7 @@ use cep27::Sha256;
 use conda_attest::{Evidence, Policy, Predicate, Trust, Verdict, Verifier};
 use conda_publish::{ChannelReader, FileChannel};
 use rayon::prelude::*;
-use release_manifest::{Event, Mode, Package, Progress, RelativePath};
+use release_manifest::{Event, Mode, Package, Progress, RelativePath, Source};
 use sha2::Digest as _;
 use url::Url;
 
@@ -70,12 +70,6 @@ fn hold(
     which: impl Fn(&Package) -> bool + Sync,
 ) -> Result<(), Error> {
     let verifier = known.trust.map(Verifier::new).transpose()?;
-    let source = &release.plan().source;
-    // What was rehearsed stays rehearsed, whatever was committed since.
-    let verifier = match release.plan().mode {
-        Mode::Live => verifier.map(|verifier| verifier.with_source(source.clone())),
-        Mode::Rehearsal => verifier,
-    };
     let checks = Checks {
         release: &*release,
         verifier: verifier.as_ref(),
@@ -100,8 +94,21 @@ fn hold(
         release.record(&package, Event::Returned { to, reason })?;
     }
     match verifier {
-        Some(verifier) => whole::check(release, &verifier, known, printer),
+        Some(verifier) => {
+            // The attestation of the whole is kept for the same plan alone, and so for the same source.
+            let verifier = of_source(&verifier, release, &release.manifest().source);
+            whole::check(release, &verifier, known, printer)
+        }
         None => Ok(()),
+    }
+}
+
+/// The verifier for what was released from `source`: live, its certificates name it. A rehearsal's name what was checked
+/// out when it was signed, whatever was committed since.
+fn of_source(verifier: &Verifier, release: &Release, source: &Source) -> Verifier {
+    match release.plan().mode {
+        Mode::Live => verifier.clone().with_source(source.clone()),
+        Mode::Rehearsal => verifier.clone(),
     }
 }
 
@@ -163,12 +170,22 @@ impl Checks<'_> {
         let reached = package.progress.min(self.known.last);
         if reached >= Progress::Attested {
             self.attested(package)
-                .map_err(|reason| (Progress::Tested, reason))?;
+                .map_err(|reason| (self.attested_again_from(package), reason))?;
         }
         if reached >= Progress::Published {
             (self.known.is_published)(package).map_err(|reason| (Progress::Attested, reason))?;
         }
         Ok(())
+    }
+
+    /// The step from which a package is attested again. Live, an attestation names the commit that is released now: what
+    /// was built from another one is built again.
+    fn attested_again_from(&self, package: &Package) -> Progress {
+        let is_of_this_source = package.source.as_ref() == Some(&self.release.plan().source);
+        match self.release.plan().mode == Mode::Rehearsal || is_of_this_source {
+            true => Progress::Tested,
+            false => Progress::Planned,
+        }
     }
 
     fn built(&self, package: &Package) -> Result<(), String> {
@@ -213,6 +230,8 @@ impl Checks<'_> {
             sha256: package.sha256,
         };
         let channel = self.release.plan().target_channel.as_str();
+        let source = package.source.as_ref();
+        let verifier = of_source(verifier, self.release, source.unwrap_or(&self.release.plan().source));
         let verdicts = verifier.verify_all(subject, &bundles, &self.known.policy, Some(channel));
         let kinds = [Predicate::Publish, Predicate::Provenance];
         let mut proved = Vec::new();

@@ -38,6 +38,8 @@ pub(crate) enum Why {
     Changed,
     /// It was planned before, and not built.
     Unbuilt,
+    /// It was built from another commit, which an attestation that is made now would not name.
+    OtherCommit,
 }
 
 /// What is there besides the plan.
@@ -68,7 +70,7 @@ pub(crate) fn decide(
         .map(|package| {
             let key = package.key();
             let action = match selection.has(&key) {
-                true => there.action(package, &key, None),
+                true => there.action(plan, package, &key, None),
                 false => Action::NotSelected,
             };
             (key, action)
@@ -102,11 +104,11 @@ pub(crate) fn decide(
                 continue;
             };
             let is_left_out = actions.get(need) == Some(&Action::NotSelected);
-            if !is_left_out || there.has(needed, need, installed.contains(need)) {
+            if !is_left_out || there.has(plan, needed, installed.contains(need)) {
                 continue;
             }
             if selection.allows(need) {
-                actions.insert(need.clone(), there.action(needed, need, Some(&key)));
+                actions.insert(need.clone(), there.action(plan, needed, need, Some(&key)));
                 open.push_back(need.clone());
             } else {
                 missing.entry(key.clone()).or_default().insert(need.clone());
@@ -126,6 +128,7 @@ impl There<'_> {
     /// What is done about a package that the run is about.
     fn action(
         &self,
+        plan: &Plan,
         package: &PlannedPackage,
         key: &PackageKey,
         needed_by: Option<&PackageKey>,
@@ -133,8 +136,9 @@ impl There<'_> {
         let old = self.stored.and_then(|stored| stored.manifest.package(key));
         let same = old.filter(|old| old.fingerprint == package.fingerprint);
         let why = match (old, same) {
-            (_, Some(same)) if same.progress > Progress::Planned => return Action::Unchanged,
+            _ if self.progress_of(plan, package) > Progress::Planned => return Action::Unchanged,
             _ if self.skips_existing && self.existing.contains(key) => return Action::Existing,
+            (_, Some(same)) if same.progress > Progress::Planned => Why::OtherCommit,
             (_, Some(_)) => Why::Unbuilt,
             (None, None) => Why::New,
             (Some(_), None) => Why::Changed,
@@ -147,15 +151,18 @@ impl There<'_> {
 
     /// Whether others can be built with a package that is not built now; for who is installed with it for real, whether the
     /// channel has it.
-    fn has(&self, package: &PlannedPackage, key: &PackageKey, must_be_published: bool) -> bool {
+    fn has(&self, plan: &Plan, package: &PlannedPackage, must_be_published: bool) -> bool {
         let least = match must_be_published {
             true => Progress::Published,
             false => Progress::Built,
         };
-        let old = self.stored.and_then(|stored| stored.manifest.package(key));
-        let is_same =
-            old.is_some_and(|old| old.fingerprint == package.fingerprint && old.progress >= least);
-        is_same || self.existing.contains(key)
+        self.progress_of(plan, package) >= least || self.existing.contains(&package.key())
+    }
+
+    /// How far an earlier run brought a package.
+    fn progress_of(&self, plan: &Plan, package: &PlannedPackage) -> Progress {
+        let manifest = self.stored.map(|stored| &stored.manifest);
+        manifest.map_or(Progress::Planned, |it| it.progress_in(plan, package))
     }
 }
 
@@ -176,6 +183,7 @@ impl Action {
                     Why::New => "new",
                     Why::Changed => "changed",
                     Why::Unbuilt => "not built yet",
+                    Why::OtherCommit => "built from another commit",
                 };
                 match needed_by {
                     None => why.to_owned(),

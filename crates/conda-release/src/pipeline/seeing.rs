@@ -30,6 +30,8 @@ pub(crate) struct Wanted {
     pub(crate) sha256: Option<Sha256>,
     /// Who signed the attestation that the channel serves for it, where it serves one.
     pub(crate) made: Option<Made>,
+    /// The source that its certificate names, where it names one.
+    pub(crate) source: Option<Source>,
     /// Whether the channel has all of it that it will ever have.
     pub(crate) is_final: bool,
 }
@@ -51,6 +53,7 @@ impl Wanted {
         let published = package.published.as_ref();
         Self {
             sha256: package.sha256,
+            source: package.source.clone(),
             is_final: published.is_some_and(|it| is_final(channel, it.result)),
             made: attestation.map(|attestation| Made {
                 identity: attestation.identity.clone(),
@@ -85,14 +88,14 @@ pub(crate) struct Sight {
 pub(crate) async fn see(
     wanted: BTreeMap<PackageKey, Wanted>,
     target: &Target,
-    (trust, source): (&Trust, &Source),
+    trust: &Trust,
     within: Duration,
     printer: &Printer,
 ) -> Result<Sight, Error> {
     let clients = Clients {
         wanted: &wanted,
         target,
-        verifier: Verifier::new(trust)?.with_source(source.clone()),
+        verifier: Verifier::new(trust)?,
     };
     let activity = Activity::start(printer, "Seeing", wanted.len());
     let mut unseen: BTreeMap<PackageKey, Unseen> = wanted
@@ -299,9 +302,11 @@ impl Clients<'_> {
         };
         let bundles: Vec<&[u8]> = sidecar.bundles().map(str::as_bytes).collect();
         let channel = Some(self.target.attested().as_str());
-        let verdicts = self
-            .verifier
-            .verify_all(subject, &bundles, &Policy::Anyone, channel);
+        let verifier = match &wanted.source {
+            Some(source) => self.verifier.clone().with_source(source.clone()),
+            None => self.verifier.clone(),
+        };
+        let verdicts = verifier.verify_all(subject, &bundles, &Policy::Anyone, channel);
         let is_ours = verdicts.iter().any(|verdict| {
             let proved = verdict.signed.as_ref();
             verdict.verifies_package()

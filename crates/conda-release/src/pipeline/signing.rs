@@ -179,11 +179,13 @@ async fn sign_packages(
 fn to_sign(release: &Release, key: &PackageKey, with_provenance: bool) -> Option<ToSign> {
     let package = release.manifest().package(key)?;
     let planned = release.plan().package(key)?;
+    let source = package.source.as_ref();
     let definition = || BuildDefinition {
+        source: source.unwrap_or(&release.plan().source).clone(),
         recipe: planned.recipe.as_str().to_owned(),
         variant: planned.variant.clone(),
         build_platform: planned.build_platform,
-        timestamp: release.plan().timestamp,
+        timestamp: package.timestamp.unwrap_or(release.plan().timestamp),
         sources: planned.sources.clone(),
     };
     Some(ToSign {
