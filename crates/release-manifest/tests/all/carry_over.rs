@@ -72,6 +72,30 @@ fn no_attestation_or_publication_comes_from_elsewhere() {
     assert_eq!(unsigned.trust, old.trust);
 }
 
+#[test]
+fn a_live_package_of_another_source_is_kept_with_its_attestation_alone() {
+    use Progress::{Attested, Planned, Published, Tested};
+    let mut plan = samples::plan();
+    plan.mode = Mode::Live;
+    let (mut old, _) = samples::release();
+    old.mode = Mode::Live;
+    plan.source.commit = Some("b".repeat(40));
+    let manifest = carried(&plan, &old);
+    assert_eq!(progress(&manifest), [Published, Attested, Planned, Planned]);
+    let library = manifest.package(&key(LIBRARY)).unwrap();
+    assert_eq!(library.source.as_ref(), Some(&old.source));
+    assert_ne!(library.source.as_ref(), Some(&manifest.source));
+
+    let tested = |plan: &Plan| {
+        let mut plan = plan.clone();
+        plan.target_channel = "https://prefix.dev/other".parse().unwrap();
+        progress(&carried(&plan, &old))
+    };
+    assert_eq!(tested(&plan), [Planned; 4]);
+    plan.source = old.source.clone();
+    assert_eq!(tested(&plan), [Tested, Tested, Planned, Planned]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

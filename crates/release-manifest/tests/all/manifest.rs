@@ -99,15 +99,35 @@ fn claims_without_evidence_are_refused() {
 }
 
 #[test]
+fn packages_of_version_1_are_of_the_source_of_their_manifest() {
+    let (current, _) = samples::release();
+    let mut value: Value = serde_json::from_slice(&current.to_json()).unwrap();
+    value["schema_version"] = json!(1);
+    value.as_object_mut().unwrap().remove("timestamp");
+    for package in value["packages"].as_array_mut().unwrap() {
+        let package = package.as_object_mut().unwrap();
+        package.remove("source");
+        package.remove("timestamp");
+    }
+    let read = Manifest::from_json(value.to_string().as_bytes()).unwrap();
+    for (read, current) in read.packages().iter().zip(current.packages()) {
+        assert_eq!(read.source, current.source, "{}", read.key());
+        assert_eq!(read.timestamp, None);
+    }
+    let written: Value = serde_json::from_slice(&read.to_json()).unwrap();
+    assert_eq!(written["schema_version"], 2);
+}
+
+#[test]
 fn a_newer_manifest_is_told_by_its_version() {
     let (manifest, _) = samples::release();
     let mut value = serde_json::to_value(&manifest).unwrap();
-    value["schema_version"] = json!(2);
+    value["schema_version"] = json!(3);
     value["something_new"] = json!([]);
     let error = Manifest::from_json(&serde_json::to_vec(&value).unwrap()).unwrap_err();
     insta::assert_snapshot!(
         error,
-        @"expected a manifest of schema version 1, which this tool supports, found version 2"
+        @"expected a manifest of schema version 2, which this tool supports, found version 3"
     );
 }
 
