@@ -1,6 +1,6 @@
 //! The manifest: how far a release has come.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use cep27::TargetChannel;
 use schemars::JsonSchema;
@@ -67,7 +67,15 @@ impl Manifest {
     /// The manifest of a plan of which nothing was done yet.
     #[must_use]
     pub fn new(plan: &Plan, trust: Option<Trust>, isolation: Isolation) -> Self {
-        let mut packages: Vec<Package> = plan.packages.iter().map(Package::new).collect();
+        let mut direct = plan.direct_dependencies();
+        let mut packages: Vec<Package> = plan
+            .packages
+            .iter()
+            .map(|planned| {
+                let depends_on = direct.remove(&planned.key()).unwrap_or_default();
+                Package::new(planned, depends_on.into_iter().collect())
+            })
+            .collect();
         packages.sort_by_cached_key(Package::key);
         Self {
             schema_version: SchemaVersion,
@@ -142,7 +150,8 @@ impl Manifest {
         let Some(furthest) = terms.furthest_of(old) else {
             return;
         };
-        let progress = |package: &Package| terms.progress_of(old, &package.key(), package.fingerprint);
+        let progress =
+            |package: &Package| terms.progress_of(old, &package.key(), package.fingerprint);
         let kept: Vec<Progress> = self.packages.iter().map(progress).collect();
         if self.plan_digest == old.plan_digest && furthest >= Progress::Attested {
             self.release.clone_from(&old.release);
@@ -169,6 +178,21 @@ impl Manifest {
             channel: plan.channel.as_deref(),
         };
         terms.progress_of(self, &package.key(), package.fingerprint)
+    }
+
+    /// The manifest of these packages alone, with the dependencies between them. It says nothing of the release as a whole.
+    #[must_use]
+    pub fn only(&self, keys: &BTreeSet<PackageKey>) -> Self {
+        let mut manifest = Self {
+            release: None,
+            ..self.clone()
+        };
+        manifest.packages.retain(|it| keys.contains(&it.key()));
+        for package in &mut manifest.packages {
+            package.depends_on.retain(|key| keys.contains(key));
+            package.blocked_by.retain(|key| keys.contains(key));
+        }
+        manifest
     }
 
     /// Takes over from what an earlier merge of the same plan led to how far packages have come

@@ -139,11 +139,7 @@ fn take_shard(
 }
 
 /// The planned package with what the shard may tell about it.
-fn take_package(
-    manifest: &Manifest,
-    planned: &Package,
-    told: &Package,
-) -> Result<Package, Error> {
+fn take_package(manifest: &Manifest, planned: &Package, told: &Package) -> Result<Package, Error> {
     let Package {
         file,
         subdir,

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use petgraph::{algo::kosaraju_scc, graphmap::DiGraphMap};
+
 use crate::{Error, PackageKey, PlannedPackage};
 
 /// See [`Plan::build_order`](crate::Plan::build_order). Kahn's algorithm, the smallest key first.
@@ -73,6 +75,71 @@ pub(crate) fn dependents<'a, E: IntoIterator<Item = &'a PackageKey>>(
         }
     }
     found
+}
+
+/// The edges of each package without those that follow from others: where a package leads to another one through a third, its
+/// own edge to it is left out. What can be reached stays the same.
+///
+/// Packages that run with each other form cycles. Between the packages of a cycle every edge is kept, as each of them would
+/// follow from the others.
+pub(crate) fn reduced<'a, E: IntoIterator<Item = &'a PackageKey>>(
+    packages: &'a [PlannedPackage],
+    edges: impl Fn(&'a PlannedPackage) -> E,
+) -> BTreeMap<PackageKey, BTreeSet<PackageKey>> {
+    let keys: Vec<PackageKey> = packages.iter().map(PlannedPackage::key).collect();
+    let places: HashMap<&PackageKey, usize> = keys.iter().zip(0..).collect();
+    let mut graph = DiGraphMap::<usize, ()>::new();
+    for (from, package) in packages.iter().enumerate() {
+        graph.add_node(from);
+        for edge in edges(package) {
+            if let Some(&to) = places.get(edge)
+                && to != from
+            {
+                graph.add_edge(from, to, ());
+            }
+        }
+    }
+    // Each cycle, and each package without one, comes after all that it leads to. This search does not recurse.
+    let groups = kosaraju_scc(&graph);
+    let mut group_of = vec![0; packages.len()];
+    for (group, members) in groups.iter().enumerate() {
+        for &member in members {
+            group_of[member] = group;
+        }
+    }
+    // What a group reaches beyond itself, a bit each.
+    let mut reached: Vec<Vec<u64>> = Vec::with_capacity(groups.len());
+    for (group, members) in groups.iter().enumerate() {
+        let mut bits = vec![0; groups.len().div_ceil(64)];
+        for next in members.iter().flat_map(|&member| graph.neighbors(member)) {
+            let next = group_of[next];
+            if next != group {
+                bits[next / 64] |= 1 << (next % 64);
+                add(&mut bits, &reached[next]);
+            }
+        }
+        reached.push(bits);
+    }
+    let direct = |from: usize| {
+        let mut indirect = vec![0; groups.len().div_ceil(64)];
+        for next in graph.neighbors(from) {
+            if group_of[next] != group_of[from] {
+                add(&mut indirect, &reached[group_of[next]]);
+            }
+        }
+        let follows = |to: usize| indirect[group_of[to] / 64] & (1 << (group_of[to] % 64)) != 0;
+        let edges = graph.neighbors(from).filter(|&to| !follows(to));
+        edges.map(|to| keys[to].clone()).collect()
+    };
+    (0..packages.len())
+        .map(|from| (keys[from].clone(), direct(from)))
+        .collect()
+}
+
+fn add(bits: &mut [u64], more: &[u64]) {
+    for (bits, more) in bits.iter_mut().zip(more) {
+        *bits |= more;
+    }
 }
 
 /// One cycle among packages, those of which that still wait for something wait for another one of them: the ranks of its packages

@@ -28,7 +28,8 @@ pub struct Package {
     #[serde(deserialize_with = "variant::read")]
     #[schemars(with = "BTreeMap<String, String>")]
     pub variant: BTreeMap<String, String>,
-    /// Packages of this release that it builds upon or runs with; sorted.
+    /// Packages of this release that it builds upon or runs with, without those that follow from others; sorted.
+    /// Manifests of version 1 name all of them.
     pub depends_on: Vec<PackageKey>,
     /// The digest of everything that goes into it.
     pub fingerprint: Digest,
@@ -292,10 +293,7 @@ impl Skipped {
 
 impl Package {
     /// A package of which nothing but the plan is known.
-    pub(crate) fn new(planned: &PlannedPackage) -> Self {
-        let mut depends_on = [planned.builds_on.as_slice(), &planned.runs_with].concat();
-        depends_on.sort();
-        depends_on.dedup();
+    pub(crate) fn new(planned: &PlannedPackage, depends_on: Vec<PackageKey>) -> Self {
         Self {
             file: planned.file.clone(),
             subdir: planned.subdir,

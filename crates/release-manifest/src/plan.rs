@@ -170,6 +170,21 @@ impl Plan {
         self.reached(of, |package| package.edges())
     }
 
+    /// What each package builds upon or runs with, without what follows from that: where it needs a package that itself
+    /// needs another one, only the first is named.
+    #[must_use]
+    pub fn direct_dependencies(&self) -> BTreeMap<PackageKey, BTreeSet<PackageKey>> {
+        order::reduced(&self.packages, |package| {
+            package.builds_on.iter().chain(&package.runs_with)
+        })
+    }
+
+    /// As [`direct_dependencies`](Self::direct_dependencies), with what packages need for their tests.
+    #[must_use]
+    pub fn direct_needs(&self) -> BTreeMap<PackageKey, BTreeSet<PackageKey>> {
+        order::reduced(&self.packages, PlannedPackage::edges)
+    }
+
     /// Everything that is installed with these, directly or through others.
     #[must_use]
     pub fn runtime_needs(&self, of: &BTreeSet<PackageKey>) -> BTreeSet<PackageKey> {

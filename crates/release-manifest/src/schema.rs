@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use crate::{
-    Decisions, JournalEntry, Manifest, ManifestVersion, Plan, SchemaVersion, Shards,
-};
+use crate::{Decisions, JournalEntry, Manifest, ManifestVersion, Plan, SchemaVersion, Shards};
 
 /// A document of this crate that has a JSON schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,9 +34,7 @@ impl SchemaName {
     pub fn version(self) -> u64 {
         match self {
             Self::Manifest => ManifestVersion::NUMBER,
-            Self::Plan | Self::Decisions | Self::Journal | Self::Shards => {
-                <SchemaVersion>::NUMBER
-            }
+            Self::Plan | Self::Decisions | Self::Journal | Self::Shards => <SchemaVersion>::NUMBER,
         }
     }
 

@@ -47,7 +47,8 @@ impl Need {
 /// What of the release needs what of it.
 pub(crate) fn section(report: &Report) -> Markup {
     let planned: Vec<&PlannedPackage> = report.plan.packages.iter().collect();
-    let edges = edges(&planned);
+    let direct = report.plan.direct_needs();
+    let edges = edges(&planned, &direct);
     let ends = edges.keys().flat_map(|(from, to)| [*from, *to]);
     let joined = Vec::from_iter(ends.collect::<BTreeSet<usize>>());
     let alone = planned.len() - joined.len();
@@ -63,14 +64,17 @@ pub(crate) fn section(report: &Report) -> Markup {
                     "."
                 }
                 @if joined.len() <= DRAWN { (drawing(report, &planned, &joined, &edges)) }
-                (table(report, &planned, &joined))
+                (table(report, &planned, &joined, &direct))
             }
         }
     }
 }
 
-/// Every edge between two packages, once.
-fn edges(planned: &[&PlannedPackage]) -> BTreeMap<(usize, usize), Need> {
+/// What each package needs, without what follows from that.
+type Direct = BTreeMap<PackageKey, BTreeSet<PackageKey>>;
+
+/// Every direct edge between two packages, once.
+fn edges(planned: &[&PlannedPackage], direct: &Direct) -> BTreeMap<(usize, usize), Need> {
     let keys = planned.iter().enumerate();
     let place: BTreeMap<PackageKey, usize> = keys
         .map(|(place, package)| (package.key(), place))
@@ -83,14 +87,23 @@ fn edges(planned: &[&PlannedPackage]) -> BTreeMap<(usize, usize), Need> {
             (&package.test_needs, Need::Test),
         ];
         for (needed, need) in needs {
-            for to in needed.iter().filter_map(|key| place.get(key)) {
-                if *to != from {
+            for to in named(needed, direct.get(&package.key())) {
+                if let Some(to) = place.get(to) {
                     edges.entry((from, *to)).or_insert(need);
                 }
             }
         }
     }
     edges
+}
+
+/// Those of the packages that are needed directly.
+fn named<'a>(
+    keys: &'a [PackageKey],
+    direct: Option<&BTreeSet<PackageKey>>,
+) -> impl Iterator<Item = &'a PackageKey> {
+    keys.iter()
+        .filter(move |key| direct.is_some_and(|direct| direct.contains(*key)))
 }
 
 fn drawing(
@@ -208,10 +221,15 @@ fn cut(text: &str) -> String {
     }
 }
 
-fn table(report: &Report, planned: &[&PlannedPackage], joined: &[usize]) -> Markup {
+fn table(
+    report: &Report,
+    planned: &[&PlannedPackage],
+    joined: &[usize],
+    direct: &Direct,
+) -> Markup {
     let table = html! {
         table role="table" {
-            caption { "What each package needs of this release" }
+            caption { "What each package needs directly of this release" }
             thead role="rowgroup" {
                 tr role="row" {
                     @for head in ["Package", "Builds upon", "Runs with", "Needs for its tests"] {
@@ -222,11 +240,12 @@ fn table(report: &Report, planned: &[&PlannedPackage], joined: &[usize]) -> Mark
             tbody role="rowgroup" {
                 @for node in joined {
                     @let package = planned[*node];
+                    @let direct = direct.get(&package.key());
                     tr role="row" {
                         th scope="row" role="rowheader" { (reference(report, &package.key())) }
-                        (needed(report, "Builds upon", &package.builds_on))
-                        (needed(report, "Runs with", &package.runs_with))
-                        (needed(report, "Needs for its tests", &package.test_needs))
+                        (needed(report, "Builds upon", named(&package.builds_on, direct)))
+                        (needed(report, "Runs with", named(&package.runs_with, direct)))
+                        (needed(report, "Needs for its tests", named(&package.test_needs, direct)))
                     }
                 }
             }
@@ -238,7 +257,8 @@ fn table(report: &Report, planned: &[&PlannedPackage], joined: &[usize]) -> Mark
     }
 }
 
-fn needed(report: &Report, label: &str, keys: &[PackageKey]) -> Markup {
+fn needed<'a>(report: &Report, label: &str, keys: impl Iterator<Item = &'a PackageKey>) -> Markup {
+    let keys: Vec<&PackageKey> = keys.collect();
     html! {
         td role="cell" data-label=(label) {
             @if keys.is_empty() { span .nothing { "nothing" } }

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use release_manifest::{Error, Plan, PlannedPackage};
+use release_manifest::{Error, PackageKey, Plan, PlannedPackage};
 use serde_json::{Value, json};
 
 use crate::samples::{self, BROKEN, DATA, LIBRARY, PROGRAM, any_plan, key, planned};
@@ -18,6 +18,63 @@ fn a_plan_reads_well() {
 fn dependencies_come_first_and_then_the_alphabet() {
     let order = samples::plan().build_order().unwrap();
     assert_eq!(order, [BROKEN, LIBRARY, PROGRAM, DATA].map(key));
+}
+
+/// What leads from each package to others, directly or through others.
+fn reachable(
+    edges: &BTreeMap<PackageKey, BTreeSet<PackageKey>>,
+) -> BTreeSet<(PackageKey, PackageKey)> {
+    let mut pairs = BTreeSet::new();
+    for start in edges.keys() {
+        let mut open: Vec<&PackageKey> = edges[start].iter().collect();
+        while let Some(next) = open.pop() {
+            if pairs.insert((start.clone(), next.clone())) {
+                open.extend(&edges[next]);
+            }
+        }
+    }
+    pairs.retain(|(from, to)| from != to);
+    pairs
+}
+
+fn all_edges(plan: &Plan) -> BTreeMap<PackageKey, BTreeSet<PackageKey>> {
+    let edges = |it: &PlannedPackage| {
+        let edges = it
+            .builds_on
+            .iter()
+            .chain(&it.test_needs)
+            .chain(&it.runs_with);
+        (it.key(), edges.cloned().collect())
+    };
+    plan.packages.iter().map(edges).collect()
+}
+
+#[test]
+fn direct_edges_reach_the_same_packages_also_through_cycles() {
+    let [a, b, c, d, e] = ["a", "b", "c", "d", "e"].map(|name| format!("noarch/{name}-1-0.conda"));
+    let runs_with = |from: &str, to: &[&String]| PlannedPackage {
+        runs_with: to.iter().map(|to| key(to)).collect(),
+        ..planned(from)
+    };
+    let mut plan = samples::plan();
+    // `b` and `c` run with each other.
+    plan.packages = vec![
+        runs_with(&a, &[&b, &c, &d, &e]),
+        runs_with(&b, &[&c, &d, &e]),
+        runs_with(&c, &[&b, &d]),
+        runs_with(&d, &[&e]),
+        planned(&e),
+    ];
+    let direct = plan.direct_dependencies();
+    let names = |from: &str| -> Vec<String> {
+        let to = direct[&key(from)].iter();
+        to.map(|key| key.file.name().to_owned()).collect()
+    };
+    assert_eq!(names(&a), ["b", "c"]);
+    assert_eq!(names(&b), ["c", "d"]);
+    assert_eq!(names(&c), ["b", "d"]);
+    assert_eq!(names(&d), ["e"]);
+    assert_eq!(reachable(&direct), reachable(&all_edges(&plan)));
 }
 
 #[test]
@@ -221,6 +278,14 @@ fn every_leaf_is_in_the_digest() {
 }
 
 proptest! {
+    #[test]
+    fn direct_edges_reach_what_all_edges_reach(plan in any_plan()) {
+        let direct = plan.direct_needs();
+        let all = all_edges(&plan);
+        prop_assert_eq!(reachable(&direct), reachable(&all));
+        prop_assert!(direct.iter().all(|(from, to)| to.is_subset(&all[from])));
+    }
+
     #[test]
     fn what_is_written_is_read(plan in any_plan()) {
         let read = Plan::from_json(&plan.to_json()).unwrap();
