@@ -162,6 +162,7 @@ impl<'a> Live<'a> {
     ) -> Result<Status, Error> {
         let (workspace, printer) = (self.attester.workspace, self.attester.printer);
         let target = &self.target;
+        pipeline::hold_back(release, Progress::Attested, keep_going, printer)?;
         pipeline::require_whole(release, workspace, keep_going)?;
         let any_ready = !pipeline::ready(release, Progress::Attested, keep_going).is_empty();
         if any_ready
@@ -280,6 +281,7 @@ impl<'a> Attester<'a> {
     /// There is no identity, or no certificate.
     pub(crate) async fn sign(&self, release: &mut Release, keep_going: bool) -> Result<(), Error> {
         let (workspace, printer) = (self.workspace, self.printer);
+        pipeline::hold_back(release, Progress::Tested, keep_going, printer)?;
         let wants = |release: &_| pipeline::wants_attestation(release, workspace, keep_going);
         let to_sign = wants(release);
         let mut signer = self.readmit(release, to_sign).await?;

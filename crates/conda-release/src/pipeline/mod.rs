@@ -28,7 +28,7 @@ pub use selection::SelectionFlags;
 pub(crate) use building::{build, build_some};
 pub(crate) use checking::{Known, check, check_unpublished, hash, served_from};
 pub(crate) use decisions::{Action, There, decide, listed, unplanned};
-pub(crate) use outcome::{outcome, outcome_of, reached, ready};
+pub(crate) use outcome::{hold_back, outcome, outcome_of, reached, ready};
 pub(crate) use plan_table::plan_table;
 pub(crate) use planning::Planning;
 pub(crate) use published::{Published, add_published, report_changed};

@@ -1,10 +1,10 @@
 //! What may go on, and how a run ended.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use release_manifest::{Package, PackageKey, Phase, Progress};
+use release_manifest::{Event, Package, PackageKey, Phase, Progress};
 
-use crate::{exit::Status, release::Release};
+use crate::{error::Error, exit::Status, printer::Printer, release::Release};
 
 /// The packages that have come as far as `progress` and no further, and that the next phase may take.
 pub(crate) fn ready(release: &Release, progress: Progress, keep_going: bool) -> Vec<PackageKey> {
@@ -37,6 +37,62 @@ pub(crate) fn reached(release: &Release, progress: Progress, keep_going: bool) -
         .map(Package::key)
         .filter(|key| !unusable.contains(key))
         .collect()
+}
+
+/// Records of the packages that have come as far as `progress`, and that the next phase may not take, which others they wait
+/// for: those that failed, or where none did, all that are behind.
+///
+/// # Errors
+/// The journal cannot be written.
+pub(crate) fn hold_back(
+    release: &mut Release,
+    progress: Progress,
+    keep_going: bool,
+    printer: &Printer,
+) -> Result<(), Error> {
+    let packages = release.manifest().packages();
+    let behind: BTreeMap<PackageKey, bool> = packages
+        .iter()
+        .filter(|package| package.progress < progress && package.skipped.is_none())
+        .map(|package| (package.key(), package.error.is_some()))
+        .collect();
+    let failed = |keys: BTreeSet<PackageKey>| -> Vec<PackageKey> {
+        let is_failed = |key: &&PackageKey| behind.get(*key) == Some(&true);
+        match keys.iter().any(|key| is_failed(&key)) {
+            true => keys.iter().filter(is_failed).cloned().collect(),
+            false => keys.into_iter().collect(),
+        }
+    };
+    let all = failed(behind.keys().cloned().collect());
+    let goes_on = BTreeSet::from_iter(ready(release, progress, keep_going));
+    let waits = |package: &&Package| {
+        package.progress == progress
+            && package.skipped.is_none()
+            && !goes_on.contains(&package.key())
+    };
+    let waiting: Vec<PackageKey> = packages.iter().filter(waits).map(Package::key).collect();
+    for package in waiting {
+        let by = match keep_going {
+            false => all.clone(),
+            true => {
+                let needs = release
+                    .plan()
+                    .runtime_needs(&BTreeSet::from([package.clone()]));
+                failed(
+                    needs
+                        .into_iter()
+                        .filter(|it| behind.contains_key(it))
+                        .collect(),
+                )
+            }
+        };
+        if keep_going {
+            let names: Vec<String> = by.iter().map(ToString::to_string).collect();
+            printer.failure("Blocked", &format!("{package} by {}", names.join(", ")));
+        }
+        release.record(&package, Event::Blocked { by })?;
+    }
+    Ok(())
 }
 
 /// How a run that was to bring every package to `goal` ended.

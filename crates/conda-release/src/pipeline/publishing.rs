@@ -12,7 +12,7 @@ use release_manifest::{
 };
 
 use super::{
-    outcome::ready,
+    outcome::{hold_back, ready},
     uploading::{Fate, Item, Uploading},
     whole,
 };
@@ -54,6 +54,7 @@ pub(crate) async fn publish(
     keep_going: bool,
     printer: &Printer,
 ) -> Result<(), Error> {
+    hold_back(release, Progress::Attested, keep_going, printer)?;
     whole::require(release, workspace, keep_going)?;
     let keys = ready(release, Progress::Attested, keep_going);
     let is_there = |progress| progress == Progress::Published;

@@ -11,7 +11,11 @@ use release_manifest::{
 };
 use sigstore_sandbox::{Claims, Options, Sandbox};
 
-use super::{outcome::ready, records::Records, whole};
+use super::{
+    outcome::{hold_back, ready},
+    records::Records,
+    whole,
+};
 use crate::{
     attesting::Attesting,
     error::{Error, with_causes},
@@ -89,6 +93,7 @@ pub(crate) async fn sign(
     keep_going: bool,
     printer: &Printer,
 ) -> Result<(), Error> {
+    hold_back(release, Progress::Tested, keep_going, printer)?;
     if !wants_attestation(release, workspace, keep_going) {
         return Ok(());
     }

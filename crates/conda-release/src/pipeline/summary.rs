@@ -61,7 +61,13 @@ fn place(package: &Package, current: &Path) -> String {
             }
             false => "in the channel before".to_owned(),
         },
-        (None, None) if !package.blocked_by.is_empty() => "blocked".to_owned(),
+        (None, None) if let [first, more @ ..] = package.blocked_by.as_slice() => {
+            let first = format!("{}, blocked by {}", package.progress, first.file.name());
+            match more.len() {
+                0 => first,
+                more => format!("{first} and {more} more"),
+            }
+        }
         (None, None) => package.progress.to_string(),
     }
 }
