@@ -85,7 +85,14 @@ fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 
 #[track_caller]
 fn assert_nothing_was_done(output: &Output) {
-    for word in ["Built", "Attested", "Published", "Seen", "warning", "taken back"] {
+    for word in [
+        "Built",
+        "Attested",
+        "Published",
+        "Seen",
+        "warning",
+        "taken back",
+    ] {
         assert!(!output.mentions(word), "{word}\n{output}");
     }
 }
@@ -100,7 +107,9 @@ fn commits_to_other_files_change_nothing_of_a_live_release() {
     let channel = workspace.beside("channel");
     let to = channel.display().to_string();
     let release = ["release", "-x", "--to", &to];
-    job.run(&workspace, &release).ends(0).says("Seen 2 packages");
+    job.run(&workspace, &release)
+        .ends(0)
+        .says("Seen 2 packages");
     let released_from = head(&workspace);
     let published = contents(&channel);
 
@@ -213,7 +222,10 @@ fn provenance_states_the_commit_and_time_of_the_build() {
     let statement: Value = serde_json::from_slice(&STANDARD.decode(payload).unwrap()).unwrap();
     let definition = &statement["predicate"]["buildDefinition"];
     let parameters = &definition["internalParameters"];
-    assert_eq!(parameters["sourceDateEpoch"], 1_700_000_000, "{statement:#}");
+    assert_eq!(
+        parameters["sourceDateEpoch"], 1_700_000_000,
+        "{statement:#}"
+    );
     let commit = &definition["resolvedDependencies"][0]["digest"]["gitCommit"];
     assert_eq!(*commit, built_from, "{statement:#}");
 }

@@ -384,16 +384,13 @@ impl<'a> Session<'a> {
                 Ok(Statement::new(&package.file, package.sha256, target_channel).to_json())
             }
             Subject::Release(release) => Ok(release.to_json()),
-            Subject::Provenance(package, _, definition) => provenance::statement(
-                package,
-                definition,
-                target_channel,
-                certificate.info(),
-            )
-            .map_err(|error| Error::Key {
-                what: "a provenance".to_owned(),
-                reason: error.to_string(),
-            }),
+            Subject::Provenance(package, _, definition) => {
+                provenance::statement(package, definition, target_channel, certificate.info())
+                    .map_err(|error| Error::Key {
+                        what: "a provenance".to_owned(),
+                        reason: error.to_string(),
+                    })
+            }
         }
     }
 

@@ -37,6 +37,7 @@ mod guard;
 mod identity;
 mod input;
 mod interrupt;
+mod kept_packages;
 mod live;
 mod output;
 mod person;

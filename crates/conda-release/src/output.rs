@@ -69,6 +69,11 @@ impl OutputFolder {
         self.path.join("shards")
     }
 
+    /// Attested packages that later plans did not have any more.
+    pub(crate) fn kept(&self) -> PathBuf {
+        self.path.join("kept")
+    }
+
     /// The rehearsal's channel.
     pub(crate) fn channel(&self) -> PathBuf {
         self.path.join("channel")

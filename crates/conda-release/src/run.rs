@@ -1,27 +1,37 @@
 //! A release under way: what the commands that work on one have in common.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use clap::Args;
 use conda_attest::{Policy, Trust};
 use conda_publish::{FileChannel, Kind, Present};
 use conda_recipes::{Planned, SkipExisting};
 use release_manifest::{
-    ChannelPackage, Decision, Manifest, Mode, PackageKey, Progress, Skipped, Verdict,
+    ChannelPackage, Decision, Manifest, Mode, PackageKey, Plan, Progress, Skipped, Verdict,
 };
 
 use crate::{
     error::Error,
     exit::Status,
     guard::GuardArgs,
+    kept_packages,
     output::{OutputFolder, OutputLock},
     pipeline::{self, Action, Known, PlanFlags, Planning, Selection, There},
-    printer::Printer,
+    printer::{Printer, count},
     release::{Release, Stored},
     report,
     shown::Shown,
     target::Target,
     workspace::Workspace,
 };
+
+/// Options for the work of earlier runs.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct EarlierArgs {
+    /// Remove attested packages that the plan no longer has, instead of keeping them
+    #[arg(long)]
+    prune: bool,
+}
 
 /// A release under way: its lock, its plan and its state.
 pub(crate) struct Run {
@@ -76,6 +86,13 @@ impl Prepared {
     /// What an earlier run made here, if anything.
     pub(crate) fn last(&self) -> Option<&Manifest> {
         self.stored.as_ref().map(|stored| &stored.manifest)
+    }
+
+    /// The attested packages of an earlier run that this plan no longer has.
+    pub(crate) fn lost(&self) -> BTreeSet<PackageKey> {
+        self.last().map_or_else(BTreeSet::new, |manifest| {
+            kept_packages::lost(manifest, &self.planned.plan)
+        })
     }
 
     /// What other machines leave out, which have nothing of what was built here, and why.
@@ -171,7 +188,7 @@ impl Run {
                 actions.annotate(&failure, printer);
             }
         }
-        let selection = flags.selection(&planning, &planned)?;
+        let selection = planning.selection(&planned)?;
         let existing = match &target {
             Some(target) => target.existing(&planned.plan).await?,
             None => BTreeMap::new(),
@@ -214,7 +231,7 @@ impl Run {
     pub(crate) async fn begin(
         workspace: &Workspace,
         flags: &PlanFlags,
-        guard: &GuardArgs,
+        (guard, earlier): (&GuardArgs, &EarlierArgs),
         printer: &Printer,
     ) -> Result<Self, Error> {
         if flags.mode() == Mode::Live {
@@ -243,6 +260,13 @@ impl Run {
         }
         let left_out = left_out(actions, &existing, &published);
         let folder = workspace.folder(flags.mode());
+        if let Some(stored) = &stored {
+            keep(&folder, &stored.manifest, &planned.plan, workspace, printer)?;
+        }
+        if earlier.prune {
+            let pruned = count(kept_packages::prune(&folder)?, "package");
+            printer.status("Removed", &format!("{pruned} that earlier plans had"));
+        }
         let release = Release::begin(folder, planned.plan, stored, left_out)?;
         Ok(Self {
             planning,
@@ -306,6 +330,43 @@ impl Run {
     /// The journal cannot be written.
     pub(crate) fn check_built(&mut self, printer: &Printer) -> Result<(), Error> {
         pipeline::check(&mut self.release, &Known::built(), printer)
+    }
+}
+
+/// Says which attested packages a plan no longer has, and keeps them.
+fn keep(
+    folder: &OutputFolder,
+    manifest: &Manifest,
+    plan: &Plan,
+    workspace: &Workspace,
+    printer: &Printer,
+) -> Result<(), Error> {
+    let lost = kept_packages::lost(manifest, plan);
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let path = kept_packages::keep(folder, manifest, &lost)?;
+    printer.warning(&format!(
+        "the plan no longer has {}: {}; moved with attestations and records to {}: `--prune` removes all that is kept",
+        count(lost.len(), "attested package"),
+        names(&lost),
+        workspace.shown(&path),
+    ));
+    Ok(())
+}
+
+/// The first of these packages by name.
+fn names(packages: &BTreeSet<PackageKey>) -> String {
+    const MOST: usize = 5;
+    let first: Vec<String> = packages
+        .iter()
+        .take(MOST)
+        .map(ToString::to_string)
+        .collect();
+    let first = first.join(", ");
+    match packages.len().checked_sub(MOST) {
+        None | Some(0) => first,
+        Some(more) => format!("{first} and {more} more"),
     }
 }
 

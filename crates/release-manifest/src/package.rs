@@ -7,7 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::schema::wire;
-use crate::{Digest, PackageKey, PlannedPackage, RelativePath, Source, SourceDigest, Timestamp, variant};
+use crate::{
+    Digest, PackageKey, PlannedPackage, RelativePath, Source, SourceDigest, Timestamp, variant,
+};
 
 /// How far a package has come, and everything known about it.
 ///

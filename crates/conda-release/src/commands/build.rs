@@ -15,7 +15,7 @@ use crate::{
     guard::GuardArgs,
     pipeline::{self, PlanFlags, SourceTrust},
     printer::Printer,
-    run::{Run, show},
+    run::{EarlierArgs, Run, show},
     shards::DigestArgs,
     workspace::Workspace,
 };
@@ -25,7 +25,7 @@ use crate::{
 #[command(after_help = "\
 Examples:
   conda-release build                every recipe of the workspace
-  conda-release build recipes/zlib   one recipe
+  conda-release build recipes/zlib   one recipe, with what it needs
   conda-release build --test skip    without package tests
   conda-release build --plan shards/plan.json --shard 3 --from built/
                                      what a plan for many machines gives job 3, upon what earlier jobs built")]
@@ -74,6 +74,10 @@ pub struct BuildArgs {
     /// The trust for attestations of sources
     #[command(flatten)]
     trust: TrustArgs,
+
+    /// Options for the work of earlier runs
+    #[command(flatten)]
+    earlier: EarlierArgs,
 }
 
 impl BuildArgs {
@@ -98,7 +102,13 @@ impl BuildArgs {
             };
             return build.run(workspace, printer).await;
         }
-        let mut run = Run::begin(workspace, &self.recipes, &self.guard, printer).await?;
+        let mut run = Run::begin(
+            workspace,
+            &self.recipes,
+            (&self.guard, &self.earlier),
+            printer,
+        )
+        .await?;
         match self.recipes.mode() {
             Mode::Rehearsal => run.check_rehearsal(workspace, printer).map(drop)?,
             Mode::Live => run.check_built(printer)?,

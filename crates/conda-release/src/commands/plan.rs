@@ -8,7 +8,7 @@ use crate::{
     exit::Status,
     guard::EventArgs,
     pipeline::{self, PlanFlags},
-    printer::Printer,
+    printer::{Printer, count},
     run::Run,
     shards::PlanningArgs,
     workspace::Workspace,
@@ -19,7 +19,7 @@ use crate::{
 #[command(after_help = "\
 Examples:
   conda-release plan                             every recipe of the workspace
-  conda-release plan recipes/zlib                one recipe
+  conda-release plan recipes/zlib                one recipe, with what it needs
   conda-release plan --changed-since origin/main what a branch changes, and what depends on it
   conda-release plan --up-to zlib --exclude 'py-*'
   conda-release plan --output-format json        plan and decisions as JSON, see `schema decisions`
@@ -54,6 +54,13 @@ impl PlanArgs {
         let sharding = self.machines.sharding()?;
         let (plan, actions) = Run::plan(workspace, &self.recipes, printer).await?;
         let status = plan.status();
+        let lost = plan.lost().len();
+        if lost > 0 {
+            printer.warning(&format!(
+                "this plan no longer has {}: `build` and `release` move them to `kept/`",
+                count(lost, "attested package")
+            ));
+        }
         let decisions = plan.decisions(&actions)?;
         let unplanned = pipeline::unplanned(&plan.planned);
         let shown = pipeline::plan_table(&plan.planned.plan, &decisions, &unplanned);

@@ -13,8 +13,8 @@ use crate::{
     identity::IdentityArgs,
     live::{Live, PublishingArgs},
     pipeline::{self, PlanFlags, SourceTrust},
-    printer::{Printer, duration},
-    run::{Run, leave, show},
+    printer::{Printer, count, duration},
+    run::{EarlierArgs, Run, leave, show},
     target::Target,
     workspace::Workspace,
 };
@@ -30,7 +30,7 @@ use crate::{
 #[command(after_help = "\
 Examples:
   conda-release release                                     rehearse every recipe of the workspace
-  conda-release release recipes/zlib                        rehearse one
+  conda-release release recipes/zlib                        rehearse one, with what it needs
   conda-release release --to https://prefix.dev/my-channel  rehearse for a channel
   conda-release release ./recipe.yaml --to https://prefix.dev/my-channel -x
   conda-release release --output-format json                print the manifest")]
@@ -42,6 +42,10 @@ pub struct ReleaseArgs {
     /// What a live release may start from
     #[command(flatten)]
     guard: GuardArgs,
+
+    /// Options for the work of earlier runs
+    #[command(flatten)]
+    earlier: EarlierArgs,
 
     /// How it is published
     #[command(flatten)]
@@ -73,7 +77,8 @@ impl ReleaseArgs {
         printer: &Printer,
     ) -> Result<Status, Error> {
         let started = Instant::now();
-        let mut run = Run::begin(workspace, &self.plan, &self.guard, printer).await?;
+        let mut run =
+            Run::begin(workspace, &self.plan, (&self.guard, &self.earlier), printer).await?;
         let result = match run.target.clone() {
             None => self.rehearse(&mut run, workspace, printer).await,
             Some(target) => self.execute(&mut run, &target, workspace, printer).await,
@@ -184,6 +189,14 @@ impl ReleaseArgs {
                 }
             }
             status => {
+                let packages = release.manifest().packages().iter();
+                let ended = match packages.filter(|it| !it.blocked_by.is_empty()).count() {
+                    0 => ended,
+                    blocked => {
+                        let waiting = count(blocked, "package");
+                        format!("{ended}; {waiting} blocked by what failed")
+                    }
+                };
                 let next = match status {
                     Status::Preflight => "the recipes that cannot be planned are no part of it",
                     // What did not fail waits for what did: it is released together.

@@ -231,7 +231,11 @@ impl Checks<'_> {
         };
         let channel = self.release.plan().target_channel.as_str();
         let source = package.source.as_ref();
-        let verifier = of_source(verifier, self.release, source.unwrap_or(&self.release.plan().source));
+        let verifier = of_source(
+            verifier,
+            self.release,
+            source.unwrap_or(&self.release.plan().source),
+        );
         let verdicts = verifier.verify_all(subject, &bundles, &self.known.policy, Some(channel));
         let kinds = [Predicate::Publish, Predicate::Provenance];
         let mut proved = Vec::new();

@@ -79,10 +79,10 @@ pub(crate) fn decide(
     if selection.is_everything() {
         return Ok(actions);
     }
-    let is_built = |action: &Action| matches!(action, Action::Build { .. });
+    // What is not selected stays where it is.
     let mut open: VecDeque<PackageKey> = actions
         .iter()
-        .filter(|(_, action)| is_built(action))
+        .filter(|(_, action)| matches!(action, Action::Build { .. } | Action::Unchanged))
         .map(|(key, _)| key.clone())
         .collect();
     let mut missing: BTreeMap<PackageKey, BTreeSet<PackageKey>> = BTreeMap::new();
@@ -94,11 +94,18 @@ pub(crate) fn decide(
             Mode::Live => plan.runtime_needs(&BTreeSet::from([key.clone()])),
             Mode::Rehearsal => BTreeSet::new(),
         };
-        let needs: BTreeSet<&PackageKey> = package
-            .builds_on
-            .iter()
-            .chain(&package.test_needs)
-            .collect();
+        // Of what was built before, only what it is installed with is still to come: it is published with it.
+        let needs: BTreeSet<&PackageKey> = match actions.get(&key) {
+            Some(Action::Unchanged) if there.progress_of(plan, package) == Progress::Published => {
+                continue;
+            }
+            Some(Action::Unchanged) => installed.iter().collect(),
+            _ => package
+                .builds_on
+                .iter()
+                .chain(&package.test_needs)
+                .collect(),
+        };
         for need in needs {
             let Some(needed) = plan.package(need) else {
                 continue;

@@ -16,6 +16,7 @@ use release_manifest::{Mode, Plan, RelativePath, Tool};
 
 use super::{Selection, SelectionFlags};
 use crate::{
+    config::Config,
     error::Error,
     printer::{Printer, count, duration},
     release::Stored,
@@ -28,7 +29,7 @@ use crate::{
 /// What the commands that plan have in common.
 #[derive(Args, Clone, Debug)]
 pub struct PlanFlags {
-    /// Recipe files, folders or globs; those of the configuration by default
+    /// Recipe files, folders or globs to select, with what they need; all recipes of the configuration by default
     #[arg(value_name = "RECIPE")]
     recipes: Vec<PathBuf>,
 
@@ -57,19 +58,6 @@ impl PlanFlags {
     /// Whether what does not need what failed goes on.
     pub(crate) fn keep_going(&self) -> bool {
         self.keep_going
-    }
-
-    /// Which outputs of a plan they select.
-    ///
-    /// # Errors
-    /// A name that no output has.
-    pub(crate) fn selection(
-        &self,
-        planning: &Planning,
-        planned: &Planned,
-    ) -> Result<Selection, Error> {
-        let compares = planning.request.changed.is_some();
-        self.selection.of(planned, compares)
     }
 
     /// What they ask for.
@@ -170,6 +158,10 @@ impl BuildFlags {
 pub(crate) struct Planning {
     request: PlanRequest,
     checkout: Checkout,
+    /// The recipes that the command line names.
+    named: Option<BTreeSet<RelativePath>>,
+    /// What the command line selects besides.
+    selection: SelectionFlags,
     /// The file whose change decides about everything, where changes were to be planned.
     decides: Option<String>,
 }
@@ -187,8 +179,7 @@ impl Planning {
         let mode = flags.mode();
         let config = workspace.config();
         let checkout = workspace.checkout()?;
-        let recipes =
-            conda_recipes::find(workspace.root(), &workspace.recipe_patterns(&flags.recipes))?;
+        let (recipes, named) = recipes(workspace, &flags.recipes)?;
         let channel = workspace.channel(flags.to.as_deref());
         let (target_channel, published_at) = match target {
             None => (workspace.rehearsed_channel(channel.as_deref())?, None),
@@ -224,6 +215,8 @@ impl Planning {
         Ok(Self {
             request,
             checkout,
+            named,
+            selection: flags.selection.clone(),
             decides,
         })
     }
@@ -291,11 +284,9 @@ impl Planning {
             published_at,
             channel: plan.channel.clone(),
             build_numbers: match options.build_number {
-                // What was counted on from the channel then stands in the plan.
-                Some(BuildNumber::Above(_) | BuildNumber::Next) if plan.mode == Mode::Live => {
-                    conda_recipes::build_numbers(plan)
-                }
-                _ => BTreeMap::new(),
+                // What was counted on from the channel then, and for which recipes, stands in the plan.
+                Some(_) => conda_recipes::build_numbers(plan),
+                None => BTreeMap::new(),
             },
             timestamp: plan.timestamp,
             options,
@@ -310,6 +301,8 @@ impl Planning {
         Ok(Self {
             request,
             checkout,
+            named: None,
+            selection: SelectionFlags::default(),
             decides: None,
         })
     }
@@ -324,9 +317,38 @@ impl Planning {
         &self.checkout
     }
 
+    /// Whether the command line is about a part of the plan.
+    pub(super) fn selects(&self) -> bool {
+        self.named.is_some() || self.request.changed.is_some() || self.selection.has_names()
+    }
+
+    /// Which outputs of a plan the command line selects.
+    ///
+    /// # Errors
+    /// A name that no output has.
+    pub(crate) fn selection(&self, planned: &Planned) -> Result<Selection, Error> {
+        let compares = self.request.changed.is_some();
+        self.selection.of(planned, self.named.as_ref(), compares)
+    }
+
     /// The build number that is asked for.
     pub(super) fn build_number(&self) -> Option<BuildNumber> {
         self.request.options.build_number
+    }
+
+    /// Has the worker render everything with the numbers of the recipes.
+    ///
+    /// # Errors
+    /// As [`plan`](Self::plan).
+    pub(super) async fn rendered_as_written(
+        &mut self,
+        worker: &Worker,
+        stored: Option<&Plan>,
+    ) -> Result<Planned, Error> {
+        let asked = self.request.options.build_number.take();
+        let planned = self.rendered(worker, stored).await;
+        self.request.options.build_number = asked;
+        planned
     }
 
     /// Has recipes get these build numbers.
@@ -394,6 +416,38 @@ impl Planning {
         }
         Ok(planned)
     }
+}
+
+/// The recipes to plan, and those among them that the command line names. What it names is planned in addition to what the
+/// configuration's patterns lead to, so that the plan does not depend on the selection.
+fn recipes(
+    workspace: &Workspace,
+    given: &[PathBuf],
+) -> Result<(Vec<PathBuf>, Option<BTreeSet<RelativePath>>), Error> {
+    let root = workspace.root();
+    let configured = conda_recipes::find(root, &workspace.recipe_patterns(&[]));
+    if given.is_empty() {
+        return Ok((configured?, None));
+    }
+    let named = conda_recipes::find(root, &workspace.recipe_patterns(given))?;
+    let is_default = workspace.config().recipes == Config::default().recipes;
+    let mut recipes = match configured {
+        // Nobody said that there are others.
+        Err(conda_recipes::Error::MissingRecipe { .. }) if is_default => Vec::new(),
+        configured => configured?,
+    };
+    recipes.extend(named.iter().cloned());
+    recipes.sort();
+    recipes.dedup();
+    let root = fs_err::canonicalize(root).map_err(Error::output("read", root))?;
+    let relative = |recipe: &PathBuf| {
+        let path = recipe.strip_prefix(&root).unwrap_or(recipe);
+        let text = path.to_string_lossy();
+        let text = text.replace(std::path::MAIN_SEPARATOR, "/");
+        text.parse().map_err(Error::state(recipe))
+    };
+    let named = named.iter().map(relative).collect::<Result<_, _>>()?;
+    Ok((recipes, Some(named)))
 }
 
 /// The first and the last second that a package's archive can carry: a `.conda` is a ZIP file, whose

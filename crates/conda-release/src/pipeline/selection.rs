@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use clap::Args;
 use conda_recipes::Planned;
 use globset::{GlobBuilder, GlobMatcher};
-use release_manifest::PackageKey;
+use release_manifest::{PackageKey, PlannedPackage, RelativePath};
 
 use crate::error::Error;
 
@@ -35,6 +35,8 @@ pub struct SelectionFlags {
 pub(crate) struct Selection {
     /// Those that the names allow; all, where no names were given.
     named: Option<BTreeSet<PackageKey>>,
+    /// Those of the recipes that are named; all, where none is.
+    recipes: Option<BTreeSet<PackageKey>>,
     /// Those that changed, with what depends on them; all, where nothing is compared.
     changed: Option<BTreeSet<PackageKey>>,
 }
@@ -45,11 +47,23 @@ impl SelectionFlags {
         self.changed_since.as_deref()
     }
 
-    /// Applies the flags to a plan. `compares` says whether the plan was asked for what is made from changed files.
+    /// Whether outputs are selected by name.
+    pub(crate) fn has_names(&self) -> bool {
+        [&self.only, &self.up_to, &self.exclude]
+            .into_iter()
+            .any(|names| !names.is_empty())
+    }
+
+    /// Applies the flags to a plan. `recipes` are those that the command line names; `compares` says whether the plan was asked for what is made from changed files.
     ///
     /// # Errors
     /// A name or glob that no output has, and what is no glob.
-    pub(crate) fn of(&self, planned: &Planned, compares: bool) -> Result<Selection, Error> {
+    pub(crate) fn of(
+        &self,
+        planned: &Planned,
+        recipes: Option<&BTreeSet<RelativePath>>,
+        compares: bool,
+    ) -> Result<Selection, Error> {
         let plan = &planned.plan;
         let names = Names::of(planned);
         let only = names.matching("--only", &self.only)?;
@@ -65,8 +79,14 @@ impl SelectionFlags {
         };
         let without = |named: BTreeSet<PackageKey>| &named - &exclude;
         let changed = compares.then(|| &planned.touched | &plan.dependents(&planned.touched));
+        let recipes = recipes.map(|recipes| {
+            let packages = plan.packages.iter();
+            let selected = packages.filter(|package| recipes.contains(&package.recipe));
+            selected.map(PlannedPackage::key).collect()
+        });
         Ok(Selection {
             named: named.map(without),
+            recipes,
             changed,
         })
     }
@@ -75,13 +95,16 @@ impl SelectionFlags {
 impl Selection {
     /// Whether it leaves nothing out.
     pub(crate) fn is_everything(&self) -> bool {
-        self.named.is_none() && self.changed.is_none()
+        self.named.is_none() && self.recipes.is_none() && self.changed.is_none()
     }
 
     /// Whether the run is about the package.
     pub(crate) fn has(&self, package: &PackageKey) -> bool {
-        let changed = self.changed.as_ref();
-        self.allows(package) && changed.is_none_or(|changed| changed.contains(package))
+        let parts = [&self.recipes, &self.changed];
+        let has = |part: &Option<BTreeSet<PackageKey>>| {
+            part.as_ref().is_none_or(|part| part.contains(package))
+        };
+        self.allows(package) && parts.into_iter().all(has)
     }
 
     /// Whether the package may be built for another one that needs it: no name rules it out.
