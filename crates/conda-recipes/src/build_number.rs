@@ -1,8 +1,13 @@
 //! Which build number the packages of a recipe get.
 
-use std::{collections::BTreeMap, fmt, num::NonZeroU64, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    num::NonZeroU64,
+    str::FromStr,
+};
 
-use release_manifest::{Plan, RelativePath};
+use release_manifest::{PackageKey, Plan, PlannedPackage, RelativePath};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -36,29 +41,70 @@ impl BuildNumber {
         }
     }
 
+    /// The number of each recipe of a plan that was made with the recipes' own numbers, where it is for recipes with one of the
+    /// `selected` packages: others have the highest of the channel, so that pins to them lead to what is there.
+    #[must_use]
+    pub fn of_selected(
+        self,
+        plan: &Plan,
+        highest: &Highest,
+        selected: &BTreeSet<PackageKey>,
+    ) -> BTreeMap<RelativePath, u64> {
+        let packages = plan.packages.iter();
+        let recipes: BTreeSet<&RelativePath> = packages
+            .filter(|package| selected.contains(&package.key()))
+            .map(|package| &package.recipe)
+            .collect();
+        let mut numbers = self.of_recipes(plan, highest);
+        numbers.retain(|recipe, _| recipes.contains(recipe));
+        let there = |package: &PlannedPackage| highest.get(&name_of(package)).copied();
+        let is_there: BTreeSet<&RelativePath> = plan
+            .packages
+            .iter()
+            .filter(|package| there(package).is_some_and(|it| it != package.build_number))
+            .map(|package| &package.recipe)
+            .collect();
+        let mut others = build_numbers(plan);
+        let followed = highest_of(plan, |it| there(it).unwrap_or(it.build_number));
+        others.extend(followed.into_iter().filter(|(it, _)| is_there.contains(it)));
+        others.retain(|recipe, _| !recipes.contains(recipe));
+        numbers.extend(others);
+        numbers
+    }
+
     /// The number of each recipe of a plan that was made with the recipes' own numbers.
     #[must_use]
     pub fn of_recipes(self, plan: &Plan, highest: &Highest) -> BTreeMap<RelativePath, u64> {
         highest_of(plan, |package| {
-            let name = (
-                package.file.name().to_owned(),
-                package.file.version().to_owned(),
-            );
-            self.of(package.build_number, highest.get(&name).copied())
+            self.of(
+                package.build_number,
+                highest.get(&name_of(package)).copied(),
+            )
         })
     }
 }
 
-/// The build number of each recipe of a plan.
+/// The build number of each recipe of a plan whose outputs have the same one: those of others are the recipe's own.
 #[must_use]
 pub fn build_numbers(plan: &Plan) -> BTreeMap<RelativePath, u64> {
-    highest_of(plan, |package| package.build_number)
+    let mut numbers = highest_of(plan, |package| package.build_number);
+    for package in &plan.packages {
+        if numbers.get(&package.recipe) != Some(&package.build_number) {
+            numbers.remove(&package.recipe);
+        }
+    }
+    numbers
 }
 
-fn highest_of(
-    plan: &Plan,
-    number: impl Fn(&release_manifest::PlannedPackage) -> u64,
-) -> BTreeMap<RelativePath, u64> {
+/// What the channel's highest number is looked up by.
+fn name_of(package: &PlannedPackage) -> (String, String) {
+    (
+        package.file.name().to_owned(),
+        package.file.version().to_owned(),
+    )
+}
+
+fn highest_of(plan: &Plan, number: impl Fn(&PlannedPackage) -> u64) -> BTreeMap<RelativePath, u64> {
     let mut numbers = BTreeMap::new();
     for package in &plan.packages {
         let highest = numbers.entry(package.recipe.clone()).or_default();

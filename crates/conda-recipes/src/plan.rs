@@ -50,7 +50,7 @@ pub struct PlanRequest {
     pub published_at: Option<String>,
     /// What is attested.
     pub target_channel: TargetChannel,
-    /// The build number of each recipe that doesn't get its own, or the one of the options.
+    /// The build number of each recipe that doesn't get its own. Where it is empty, the number of the options is for all.
     #[serde(default)]
     pub build_numbers: BTreeMap<RelativePath, u64>,
     /// `SOURCE_DATE_EPOCH`, in seconds: the timestamp of every package.

@@ -247,9 +247,10 @@ impl<'a> Renderer<'a> {
 
     fn render_config(&self, recipe: &Path, file: &RelativePath, target: &Target) -> RenderConfig {
         let options = &self.request.options;
+        let numbers = &self.request.build_numbers;
         let build_number = match options.build_number {
-            Some(BuildNumber::Exactly(number)) => Some(number),
-            _ => self.request.build_numbers.get(file).copied(),
+            Some(BuildNumber::Exactly(number)) if numbers.is_empty() => Some(number),
+            _ => numbers.get(file).copied(),
         };
         let platform = target.platform();
         RenderConfig {

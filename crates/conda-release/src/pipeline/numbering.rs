@@ -1,9 +1,9 @@
 //! Build numbers that depend on what the channel has: found out first, and then planned with.
 
-use conda_recipes::{BuildNumber, Planned, build_numbers, worker::Worker};
-use release_manifest::{Manifest, PlannedPackage, Progress};
+use conda_recipes::{BuildNumber, Highest, Planned, build_numbers, worker::Worker};
+use release_manifest::{Manifest, PlannedPackage, Progress, Skipped};
 
-use super::planning::Planning;
+use super::{planning::Planning, selection::Selection};
 use crate::{error::Error, release::Stored, target::Target};
 
 impl Planning {
@@ -21,8 +21,15 @@ impl Planning {
         target: Option<&Target>,
     ) -> Result<Planned, Error> {
         let asked = self.build_number();
-        let relative = asked.filter(|number| !matches!(number, BuildNumber::Exactly(_)));
         let earlier = stored.map(|stored| &stored.plan);
+        if let Some(number) = asked.filter(|_| self.selects()) {
+            let written = self.rendered_as_written(worker, earlier).await?;
+            let selection = self.selection(&written)?;
+            return self
+                .numbered_in_part(worker, stored, target, (number, &written, &selection))
+                .await;
+        }
+        let relative = asked.filter(|number| !matches!(number, BuildNumber::Exactly(_)));
         // A rehearsal plans as if the channel were empty.
         let (Some(relative), Some(target)) = (relative, target) else {
             return self.rendered(worker, earlier).await;
@@ -47,6 +54,47 @@ impl Planning {
         self.set_build_numbers(numbers);
         self.rendered(worker, earlier).await
     }
+
+    /// The plan in which the number is for what is selected alone; other packages are those of the channel.
+    async fn numbered_in_part(
+        &mut self,
+        worker: &Worker,
+        stored: Option<&Stored>,
+        target: Option<&Target>,
+        (number, written, selection): (BuildNumber, &Planned, &Selection),
+    ) -> Result<Planned, Error> {
+        let earlier = stored.map(|stored| &stored.plan);
+        let is_relative = !matches!(number, BuildNumber::Exactly(_));
+        if let Some(stored) = stored.filter(|stored| is_relative && is_unfinished(&stored.manifest))
+        {
+            self.set_build_numbers(build_numbers(&stored.plan));
+            let planned = self.rendered(worker, earlier).await?;
+            let selection = self.selection(&planned)?;
+            let is_of_same = planned.plan.digest() == stored.plan.digest();
+            if is_of_same && is_about(&stored.manifest, &selection) {
+                return Ok(planned);
+            }
+        }
+        let plan = &written.plan;
+        let highest = match target {
+            Some(target) => target.highest_build_numbers(plan).await?,
+            None => Highest::new(),
+        };
+        let keys = plan.packages.iter().map(PlannedPackage::key);
+        let selected = keys.filter(|key| selection.has(key)).collect();
+        self.set_build_numbers(number.of_selected(plan, &highest, &selected));
+        self.rendered(worker, earlier).await
+    }
+}
+
+/// Whether an unfinished release is one of what is selected, and of nothing that was left out then.
+fn is_about(manifest: &Manifest, selection: &Selection) -> bool {
+    let packages = manifest.packages().iter();
+    let mut selected = packages
+        .filter(|package| selection.has(&package.key()))
+        .peekable();
+    selected.peek().is_some()
+        && selected.all(|package| !package.skipped.as_ref().is_some_and(Skipped::is_unselected))
 }
 
 fn is_unfinished(manifest: &Manifest) -> bool {
