@@ -395,11 +395,11 @@ mod state {
         let file = workspace.rehearsal("release-manifest.json");
         let newer = fs::read_to_string(&file)
             .unwrap()
-            .replace("\"schema_version\": 1", "\"schema_version\": 2");
+            .replace("\"schema_version\": 2", "\"schema_version\": 3");
         fs::write(&file, &newer).unwrap();
         for command in ["release", "plan", "build", "sign", "publish"] {
             refused(&workspace, &[command], 3, "state_invalid")
-                .says("expected a manifest of schema version 1, which this tool supports, found version 2")
+                .says("expected a manifest of schema version 2, which this tool supports, found version 3")
                 .says("a newer version wrote it: use that version, or another --output");
         }
         assert_eq!(fs::read_to_string(&file).unwrap(), newer);

@@ -202,7 +202,7 @@ fn a_manifest_of_another_mode_trust_or_version_is_refused() {
             json!("public-good"),
             "its trust is `public-good`",
         ),
-        ("/schema_version", json!(2), "newer version"),
+        ("/schema_version", json!(3), "newer version"),
         ("/packages/0/progress", json!("planned"), "cannot use"),
         ("/packages/0/subdir", json!("../noarch"), "cannot use"),
         ("/packages/0/file", json!("one.conda"), "cannot use"),

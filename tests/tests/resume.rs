@@ -38,7 +38,7 @@ fn files_of(workspace: &Workspace, name: &str) -> Vec<(std::path::PathBuf, end_t
     let prefix = format!("{name}-1.0.0-");
     let is_of = |path: &Path| {
         let file = path.file_name().unwrap().to_string_lossy().into_owned();
-        file.starts_with(&prefix) && !path.starts_with("logs")
+        file.starts_with(&prefix) && !path.starts_with("logs") && !path.starts_with("kept")
     };
     workspace
         .footprints()
