@@ -40,26 +40,59 @@ pub(crate) async fn build(
     trust: &SourceTrust<'_>,
     printer: &Printer,
 ) -> Result<(), Error> {
-    build_some(release, planning, worker, trust, |_| true, printer).await
+    let nothing = BTreeMap::new();
+    // The worker keeps the local channel: it also takes out what the plan no longer makes.
+    let others = holds_others(release)?;
+    let todo = left_to_do(release, |_| true);
+    if todo.is_empty() && !others {
+        return Ok(());
+    }
+    run(release, planning, worker, trust, (todo, &nothing), printer).await
 }
 
-/// Builds and tests what the release still needs of these packages. Others that they need are built already.
+/// The part of a plan that one of many machines builds.
+pub(crate) struct Part {
+    /// The packages to build.
+    pub(crate) packages: BTreeSet<PackageKey>,
+    /// Packages that other machines built and that were copied to the local channel, with their digests.
+    pub(crate) handed: BTreeMap<PackageKey, Sha256>,
+}
+
+/// Builds and tests a part of the plan.
 ///
 /// # Errors
 /// As [`build`].
-pub(crate) async fn build_some(
+pub(crate) async fn build_part(
     release: &mut Release,
     planning: &Planning,
     worker: &Worker,
     trust: &SourceTrust<'_>,
-    which: impl Fn(&PackageKey) -> bool,
+    part: &Part,
     printer: &Printer,
 ) -> Result<(), Error> {
-    let (build, test) = left_to_do(release, which);
-    // The worker keeps the local channel: it also takes out what the plan no longer makes.
-    if build.is_empty() && test.is_empty() && !holds_others(release)? {
+    let todo = left_to_do(release, |package| part.packages.contains(package));
+    if todo.is_empty() {
         return Ok(());
     }
+    run(
+        release,
+        planning,
+        worker,
+        trust,
+        (todo, &part.handed),
+        printer,
+    )
+    .await
+}
+
+async fn run(
+    release: &mut Release,
+    planning: &Planning,
+    worker: &Worker,
+    trust: &SourceTrust<'_>,
+    (Todo { build, test }, handed): (Todo, &BTreeMap<PackageKey, Sha256>),
+    printer: &Printer,
+) -> Result<(), Error> {
     let source_attestations = verify_sources(release.plan(), &build, trust, printer).await?;
     let request = BuildRequest {
         plan: PlanRequest {
@@ -69,7 +102,14 @@ pub(crate) async fn build_some(
         expected: release.plan().digest(),
         build: build.clone(),
         test: test.clone(),
-        good: good(release),
+        good: good(release)
+            .into_iter()
+            .chain(
+                handed
+                    .iter()
+                    .map(|(package, digest)| (package.clone(), *digest)),
+            )
+            .collect(),
         source_attestations,
     };
     let total = build.len() * 2 + test.len();
@@ -95,11 +135,21 @@ pub(crate) async fn build_some(
     release.compact()
 }
 
-/// The packages to build, and those that are built and not tested.
-fn left_to_do(
-    release: &Release,
-    which: impl Fn(&PackageKey) -> bool,
-) -> (BTreeSet<PackageKey>, BTreeSet<PackageKey>) {
+/// What is left to do of a release.
+struct Todo {
+    /// The packages to build.
+    build: BTreeSet<PackageKey>,
+    /// The packages that are built and not tested.
+    test: BTreeSet<PackageKey>,
+}
+
+impl Todo {
+    fn is_empty(&self) -> bool {
+        self.build.is_empty() && self.test.is_empty()
+    }
+}
+
+fn left_to_do(release: &Release, which: impl Fn(&PackageKey) -> bool) -> Todo {
     let at = |progress| {
         let packages = release.manifest().packages().iter();
         packages
@@ -108,7 +158,10 @@ fn left_to_do(
             .filter(&which)
             .collect()
     };
-    (at(Progress::Planned), at(Progress::Built))
+    Todo {
+        build: at(Progress::Planned),
+        test: at(Progress::Built),
+    }
 }
 
 /// The packages that were built, with the digests of their bytes.

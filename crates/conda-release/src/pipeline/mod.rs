@@ -25,7 +25,7 @@ mod worker;
 pub use planning::{BuildFlags, PlanFlags};
 pub use selection::SelectionFlags;
 
-pub(crate) use building::{build, build_some};
+pub(crate) use building::{Part, build, build_part};
 pub(crate) use checking::{Known, check, check_unpublished, hash, served_from};
 pub(crate) use decisions::{Action, There, decide, listed, unplanned};
 pub(crate) use outcome::{hold_back, outcome, outcome_of, reached, ready};

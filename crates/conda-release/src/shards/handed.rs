@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use cep27::Sha256;
 use fs_err as fs;
 use release_manifest::{
     DOCUMENT_LIMIT, Digest, Manifest, Mode, Package, PackageKey, PlannedShard, Progress, Shard,
@@ -144,10 +145,12 @@ impl Handed {
         self.manifest.packages().iter().filter(is_built)
     }
 
-    /// Whether it built this package.
-    pub(crate) fn has(&self, package: &PackageKey) -> bool {
-        let package = self.manifest.package(package);
-        package.is_some_and(|package| package.progress >= Progress::Built)
+    /// The digest of a package that it built.
+    pub(crate) fn digest(&self, package: &PackageKey) -> Option<Sha256> {
+        let package = self.manifest.package(package)?;
+        package
+            .sha256
+            .filter(|_| package.progress >= Progress::Built)
     }
 
     /// Copies a package that it built to `OUTPUT/<mode>`: nothing but the bytes that it told of.

@@ -1,6 +1,10 @@
 //! `build --plan FILE --shard K`: one job of many, without any identity.
 
-use std::{collections::BTreeSet, ffi::OsString, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
+    path::PathBuf,
+};
 
 use release_manifest::{Event, Mode, PackageKey, Plan, Progress};
 
@@ -9,7 +13,7 @@ use crate::{
     error::Error,
     exit::Status,
     guard::GuardArgs,
-    pipeline::{self, Known, PlanFlags, Planning, SourceTrust},
+    pipeline::{self, Known, Part, PlanFlags, Planning, SourceTrust},
     printer::{Printer, count},
     release::Release,
     run::Run,
@@ -72,25 +76,31 @@ impl ShardBuild<'_> {
         let mut release = Release::begin_shard(folder, plan.clone(), stored, self.shard)?;
         pipeline::check(&mut release, &Known::built(), printer)?;
         let output = release.folder().path().to_owned();
+        let mut copied = BTreeMap::new();
         let mut not_built = BTreeSet::new();
         for (number, packages) in &needs {
             for package in packages {
                 let handed = &handed[number];
-                match handed.has(package) {
-                    true => handed.copy_package(package, &output)?,
-                    false => drop(not_built.insert(package.clone())),
+                match handed.digest(package) {
+                    Some(digest) => {
+                        handed.copy_package(package, &output)?;
+                        copied.insert(package.clone(), digest);
+                    }
+                    None => drop(not_built.insert(package.clone())),
                 }
             }
         }
         let blocked = block(&mut release, plan, &shard.packages, &not_built, printer)?;
-        let ours: BTreeSet<PackageKey> = shard.packages.difference(&blocked).cloned().collect();
+        let part = Part {
+            packages: shard.packages.difference(&blocked).cloned().collect(),
+            handed: copied,
+        };
         let worker = pipeline::worker(workspace)?;
-        let is_ours = |package: &PackageKey| ours.contains(package);
         let trust = SourceTrust {
             trust: self.trust,
             workspace,
         };
-        pipeline::build_some(&mut release, &planning, &worker, &trust, is_ours, printer).await?;
+        pipeline::build_part(&mut release, &planning, &worker, &trust, &part, printer).await?;
         release.compact()?;
 
         let over = hand_over(&release, shard)?;
