@@ -274,7 +274,7 @@ fn a_channel_that_cannot_be_read_ends_it() {
         .server
         .answers("noarch/repodata.json.zst", [Answer::Status(404)]);
     for (answer, said) in [
-        (Answer::Status(404), "it is not there"),
+        (Answer::Status(404), "noarch/repodata.json is missing"),
         (Answer::Status(403), "RATTLER_AUTH_FILE"),
         (Answer::Bytes(b"<html>".to_vec()), "is not valid repodata"),
     ] {

@@ -278,7 +278,7 @@ async fn repodata_out_of_step_is_repaired() {
             .attestations_sha256
             .is_some()
     };
-    let damage: [&dyn Fn(); 4] = [
+    let damage: [&dyn Fn(); 3] = [
         &|| fs::remove_file(subdir.join("repodata.json")).unwrap(),
         &|| {
             fs::write(
