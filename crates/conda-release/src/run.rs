@@ -27,6 +27,7 @@ use crate::{
 
 /// Options for the work of earlier runs.
 #[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Earlier work")]
 pub(crate) struct EarlierArgs {
     /// Remove attested packages that the plan no longer has, instead of keeping them
     #[arg(long)]
