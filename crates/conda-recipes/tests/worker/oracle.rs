@@ -50,7 +50,10 @@ pub(crate) fn no_edit_that_changes_bytes_is_unchanged() {
     for round in 0..number("ORACLE_EDITS", EDITS) {
         write_tree(&workspace);
         let edit = edit(workspace.root(), round, &mut random);
-        let named = format!("seed {seed}, edit {round}: {edit:?}");
+        let named = format!(
+            "seed {seed}, edit {round} ({:?} {:?})",
+            edit.kind, edit.paths
+        );
         // An edit that makes a recipe invalid leaves nothing unchanged.
         let Ok(after) = planned(&workspace, &edit.paths) else {
             continue;
@@ -103,6 +106,7 @@ fn built(
         build: build.clone(),
         test: BTreeSet::new(),
         good: BTreeMap::new(),
+        source_attestations: Default::default(),
     });
     let run = run.unwrap();
     let hashes: BTreeMap<_, _> = run.hashes().into_iter().collect();
@@ -111,7 +115,6 @@ fn built(
 }
 
 /// What was done to the tree.
-#[derive(Debug)]
 struct Edit {
     kind: Kind,
     paths: Vec<PathBuf>,
