@@ -1,6 +1,6 @@
 //! A release of this repository: its programs, and then its packages by the program that was just released.
 
-use end_to_end::program;
+use end_to_end::{Workspace, program};
 use fs_err as fs;
 
 use crate::{
@@ -13,19 +13,19 @@ const RELEASE: &str = ".github/workflows/release.yml";
 const SIGNER: &str =
     "conda-release/conda-release/.github/workflows/conda-release.yml@refs/tags/v0.2.0";
 
-#[test]
-fn what_a_tag_releases_attests_and_publishes_the_packages_of_its_repository() {
+/// What this repository has at its top, with two packages.
+fn this_repository() -> Workspace {
     let workspace = repository(&[("one", &[]), ("two", &["one"])]);
     for file in ["README.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE"] {
         workspace.write(file, file);
     }
     workspace.commit();
-    let Some(scene) = Scene::of(workspace, SIGNER) else {
-        return;
-    };
-    let mut github = scene.github("push");
+    workspace
+}
+
+/// Compiling the program is what made this test, and GitHub's releases are a folder.
+fn with_tools(github: &mut Github<'_>) {
     github.reference = "refs/tags/v0.2.0";
-    // Compiling it here is what made this test, and GitHub's releases are a folder.
     github.tool("rustup", "");
     let shim = "target/release/cargo-conda-release";
     github.tool(
@@ -39,9 +39,18 @@ fn what_a_tag_releases_attests_and_publishes_the_packages_of_its_repository() {
         "gh",
         &format!(
             "if [ \"$1\" = api ]; then exit 1; fi\ntest \"$1 $2 $GH_TOKEN\" = 'release create token-of-the-job'\nmkdir '{releases}'/\"$3\"\ncp archives/* '{releases}'/\"$3\"/",
-            releases = scene.workspace.beside("releases").display()
+            releases = github.workspace.beside("releases").display()
         ),
     );
+}
+
+#[test]
+fn what_a_tag_releases_attests_and_publishes_the_packages_of_its_repository() {
+    let Some(scene) = Scene::of(this_repository(), SIGNER) else {
+        return;
+    };
+    let mut github = scene.github("push");
+    with_tools(&mut github);
     let ran = github.run(RELEASE).succeed();
     let names = ran.names();
     assert_eq!(
@@ -76,4 +85,22 @@ fn what_a_tag_releases_attests_and_publishes_the_packages_of_its_repository() {
     assert_eq!(ran.failed(), ["packages/plan 1"]);
     let log = &ran.job("packages/plan 1").log;
     assert!(log.contains("SHA256SUMS: FAILED"), "{log}");
+}
+
+#[test]
+fn an_archive_that_its_job_did_not_build_is_not_released() {
+    let workspace = this_repository();
+    let target = "aarch64-apple-darwin";
+    let replace = |github: &Github<'_>, _: &dyn Fn() -> crate::runner::Ran| {
+        let archive = format!("{target}/conda-release-0.2.0-{target}.tar.gz");
+        fs::write(github.artifacts().join(archive), "another").unwrap();
+    };
+    let mut github = Github::new(&workspace, None, "push");
+    with_tools(&mut github);
+    github.before = Some(("publish", &replace));
+    let ran = github.run(RELEASE);
+    assert_eq!(ran.failed(), ["publish 1"]);
+    let log = &ran.job("publish 1").log;
+    assert!(log.contains(&format!("{target}.tar.gz: FAILED")), "{log}");
+    assert!(!workspace.beside("releases/v0.2.0").exists());
 }
