@@ -31,7 +31,7 @@ pub(crate) fn is_somebody(environment: &[String]) -> bool {
 }
 
 #[test]
-fn one_job_releases_and_another_audits() {
+fn a_build_without_identity_is_released_by_another_job_and_audited() {
     let Some(scene) = Scene::new(&[("one", &[]), ("two", &["one"])]) else {
         return;
     };
@@ -39,16 +39,21 @@ fn one_job_releases_and_another_audits() {
         .github("push")
         .run("examples/github/automatic.yml")
         .succeed();
-    assert_eq!(ran.names(), ["release 1"]);
-    assert!(ran[0].log.contains(IDENTITY), "{}", ran[0].log);
+    assert_eq!(ran.names(), ["plan 1", "build 1", "release 1"]);
+    for job in &ran {
+        let signs = job.job == "release 1";
+        assert_eq!(is_somebody(&job.environment), signs, "{}", job.job);
+    }
+    let log = &ran.job("release 1").log;
+    assert!(log.contains(IDENTITY), "{log}");
     assert_eq!(scene.uploaded(), ["one", "two"]);
     scene.verify(&[]).ends(0);
-    // The same again uploads nothing.
-    scene
+    // The same again has nothing to do.
+    let again = scene
         .github("push")
         .run("examples/github/automatic.yml")
         .succeed();
-    assert_eq!(scene.uploaded(), ["one", "two"]);
+    assert_eq!(again.names(), ["plan 1"]);
 
     let audit = |signer| {
         scene
