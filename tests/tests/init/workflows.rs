@@ -74,11 +74,13 @@ fn credentials_of_a_channel_come_from_secrets_of_the_release_alone() {
         .run(["init", "--yes"].into_iter().chain(channel))
         .ends(0);
     let workflow = monorepo.text(GITHUB);
-    let (rehearsal, release) = workflow.split_once("\n  release:\n").unwrap();
-    assert!(!rehearsal.contains("secrets."), "{rehearsal}");
+    let (others, release) = workflow.split_once("\n  release:\n").unwrap();
+    assert!(!others.contains("secrets."), "{others}");
+    let (earlier, publish) = release.split_once("- name: Publish\n").unwrap();
+    assert!(!earlier.contains("secrets."), "{earlier}");
     assert!(
-        release.contains("AWS_SECRET_ACCESS_KEY: ${{ secrets.AWS_SECRET_ACCESS_KEY }}\n"),
-        "{release}"
+        publish.contains("AWS_SECRET_ACCESS_KEY: ${{ secrets.AWS_SECRET_ACCESS_KEY }}\n"),
+        "{publish}"
     );
 }
 
@@ -95,14 +97,13 @@ fn the_default_branch_is_that_of_the_remote_whatever_its_name() {
     monorepo.run(["init", "--yes"]).ends(0);
     let workflow = monorepo.text(GITHUB);
     let line = workflow.lines().find(|line| line.contains("rel/")).unwrap();
-    assert_eq!(line.trim(), r##"- rel/'x'"\+\!$(id)${{github.token}}#é"##);
+    assert_eq!(line.trim(), r##"- rel/'x'"\+\!$(id)$[{]{github.token}}#é"##);
     assert_eq!(workflow.matches("rel/").count(), 1, "{workflow}");
 }
 
-#[test]
-fn a_workspace_below_the_top_of_the_repository_has_its_workflow_at_the_top() {
-    let monorepo = Monorepo::new();
-    let below = "it's \"below\"";
+/// A repository with a workspace in this folder, and what `init` writes there for live releases.
+fn with_workspace_in(folder: &str, url: &str) -> Monorepo {
+    let monorepo = with_remote(url);
     for (file, text) in [
         (
             "Cargo.toml",
@@ -114,15 +115,49 @@ fn a_workspace_below_the_top_of_the_repository_has_its_workflow_at_the_top() {
         ),
         ("left/src/main.rs", "fn main() {}\n"),
     ] {
-        monorepo.0.write(format!("{below}/{file}"), text);
+        monorepo.0.write(format!("{folder}/{file}"), text);
     }
-    let mut command = monorepo.command(["init", "--yes"]);
-    command.current_dir(monorepo.0.path(below));
+    let mut command = monorepo.command(["init", "--yes", "--to", "https://prefix.dev/acme"]);
+    command.current_dir(monorepo.0.path(folder));
     monorepo.0.run_command(command).ends(0);
+    monorepo
+}
+
+#[test]
+fn a_workspace_below_the_top_of_the_repository_has_its_workflow_at_the_top() {
+    let below = "it's \"below\"";
+    let monorepo = with_workspace_in(below, "https://github.com/acme/pkgs.git");
     assert!(monorepo.0.path(below).join("conda-release.toml").is_file());
     let workflow = monorepo.text(GITHUB);
-    assert!(
-        workflow.contains("working-directory: it's \"below\"\n"),
-        "{workflow}"
-    );
+    let line = "working-directory: it's \"below\"\n";
+    assert_eq!(workflow.matches(line).count(), 4, "{workflow}");
+}
+
+#[test]
+fn a_folder_name_is_no_expression_of_github() {
+    let folder = "a${{ github.token }}$(id)";
+    let monorepo = with_workspace_in(folder, "https://github.com/acme/pkgs.git");
+    let workflow = monorepo.text(GITHUB);
+    assert!(!workflow.contains("${{ github.token"), "{workflow}");
+    let line = "working-directory: a${{ '${{' }} github.token }}$(id)\n";
+    assert_eq!(workflow.matches(line).count(), 4, "{workflow}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_name_is_no_variable_of_gitlab() {
+    let folder = "a $CI_JOB_TOKEN $[[ inputs.a ]] $(id) 'b'";
+    let monorepo = with_workspace_in(folder, "https://gitlab.com/acme/pkgs.git");
+    let text = monorepo.text(".gitlab/conda-release.yml");
+    assert!(!text.contains("$[["), "{text}");
+    let jobs: serde_json::Value = serde_yaml::from_str(&text).unwrap();
+    for (name, job) in jobs.as_object().unwrap() {
+        assert!(job.get("variables").is_none(), "{name}");
+        // A shell that is at the top of the repository, as in a job.
+        let enter = job["script"][0].as_str().unwrap();
+        let mut bash = std::process::Command::new("bash");
+        bash.args(["-c", &format!("{enter}\ntest -f conda-release.toml")]);
+        bash.current_dir(monorepo.0.root());
+        assert!(bash.status().unwrap().success(), "{name}: {enter}");
+    }
 }

@@ -75,11 +75,15 @@ impl Job {
         }
     }
 
-    /// What makes that a command, if anything has to.
+    /// The command that makes [`command`](Self::command) one, if anything has to.
     pub(super) fn install(&self) -> Option<String> {
+        (!self.has_xtask).then(Self::install_program)
+    }
+
+    /// The command that installs this version of the program, for jobs that hand it on.
+    pub(super) fn install_program() -> String {
         let version = env!("CARGO_PKG_VERSION");
-        let install = || format!("cargo install --locked cargo-conda-release@{version}");
-        (!self.has_xtask).then(install)
+        format!("cargo install --locked cargo-conda-release@{version}")
     }
 }
 
