@@ -6,9 +6,11 @@
 
 mod act;
 mod actions;
+mod adopted;
 mod examples;
 mod expression;
 mod gitlab;
+mod identity_rules;
 mod machine;
 mod model;
 mod private;

@@ -148,12 +148,18 @@ impl<'a> Github<'a> {
 
     /// Runs a workflow of this repository, as it is in one that copied it.
     pub(crate) fn run(&self, path: &str) -> Vec<Ran> {
+        self.run_text(&self.read(path))
+    }
+
+    /// Runs a workflow of the repository.
+    pub(crate) fn run_text(&self, text: &str) -> Vec<Ran> {
         let _earlier = fs::remove_dir_all(self.artifacts());
         let _earlier = fs::remove_dir_all(self.workspace.beside("jobs"));
-        let workflow: Workflow = serde_yaml::from_str(&self.read(path)).unwrap();
+        let workflow: Workflow = serde_yaml::from_str(text).unwrap();
         assert!(
             workflow.on.contains_key(self.event),
-            "{path} runs on {}",
+            "{} runs on {}",
+            workflow.name,
             self.event
         );
         let mut ran = Vec::new();
