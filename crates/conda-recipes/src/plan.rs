@@ -136,7 +136,7 @@ pub(crate) async fn render(request: &PlanRequest) -> Result<(Planned, Vec<Render
     }
     let mut outputs = duplicates::unique(outputs, &mut broken);
     sources::resolve(request, &mut outputs, &mut broken).await?;
-    let (mut outputs, mut made) = threads.install(|| made(request, outputs, &mut broken))?;
+    let mut made = threads.install(|| made(request, &mut outputs, &mut broken))?;
     let wanted = request.only.as_ref().map_or(0, BTreeSet::len);
     if !request.keep_going || outputs.len() < wanted {
         std::mem::take(&mut broken).into_error()?;
@@ -259,27 +259,25 @@ fn recipes(request: &PlanRequest, broken: &mut Broken) -> Result<Outputs, Error>
 /// Reads what each output is made from. Outputs of which that cannot be read are added to `broken`; the others are returned.
 fn made(
     request: &PlanRequest,
-    outputs: Vec<(PackageKey, RenderedOutput)>,
+    outputs: &mut Vec<(PackageKey, RenderedOutput)>,
     broken: &mut Broken,
-) -> Result<(Vec<(PackageKey, RenderedOutput)>, HashMap<PackageKey, Made>), Error> {
+) -> Result<HashMap<PackageKey, Made>, Error> {
     let inputs = Inputs::new(request);
     let read: Vec<Result<Made, Error>> = outputs
         .par_iter()
         .with_max_len(SHARE)
         .map(|(_, output)| inputs.read(output))
         .collect();
-    let (mut good, mut made) = (Vec::with_capacity(outputs.len()), HashMap::new());
-    for ((key, output), read) in outputs.into_iter().zip(read) {
+    let mut made = HashMap::new();
+    for ((key, output), read) in outputs.iter().zip(read) {
         match read {
-            Ok(read) => {
-                made.insert(key.clone(), read);
-                good.push((key, output));
-            }
-            Err(error) if error.is_of_recipe() => broken.add_output(&output, error),
+            Ok(read) => drop(made.insert(key.clone(), read)),
+            Err(error) if error.is_of_recipe() => broken.add_output(output, error),
             Err(error) => return Err(error),
         }
     }
-    Ok((good, made))
+    outputs.retain(|(key, _)| made.contains_key(key));
+    Ok(made)
 }
 
 fn is_noarch(output: &RenderedOutput) -> bool {

@@ -103,12 +103,11 @@ async fn verify(
     let url = url
         .parse()
         .map_err(|error| unverified(format!("`bundle_url` is not a URL: {error}")))?;
-    let publishers: Vec<Publisher> = required
-        .publishers
-        .iter()
-        .map(|publisher| publisher.parse())
-        .collect::<Result<_, _>>()
-        .map_err(|error| unverified(with_causes(&error)))?;
+    let mut publishers: Vec<Publisher> = Vec::new();
+    for publisher in &required.publishers {
+        let publisher = publisher.parse();
+        publishers.push(publisher.map_err(|error| unverified(with_causes(&error)))?);
+    }
     let bundles = fetch_source_bundles(&url).await;
     let bundles = bundles.map_err(|error| unverified(with_causes(&error)))?;
     let signed = verify_source(verifier, sha256, &bundles, &publishers)
