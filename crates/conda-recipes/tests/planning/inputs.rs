@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::PathBuf};
 
 use conda_recipes::{Changed, Planned};
 
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, block_on};
 
 /// Recipes that read files outside of their folders, files that git ignores, and files that only their scripts name.
 fn workspace() -> Workspace {
@@ -134,7 +134,7 @@ const READ_BY: [(&str, &[&str]); 29] = [
 fn planned(workspace: &Workspace, changed: Option<Changed>) -> Planned {
     let mut request = workspace.request().unwrap();
     request.changed = changed;
-    futures::executor::block_on(conda_recipes::plan(&request)).unwrap()
+    block_on(conda_recipes::plan(&request)).unwrap()
 }
 
 /// The names of the packages whose fingerprints, or files, differ.
@@ -232,7 +232,12 @@ fn commits_touch_what_reads_them() {
             "package: {name: local, version: '1'}\nsource: {git: ../..}\n",
         ),
     ]);
-    workspace.write(".git/HEAD", "ref: refs/heads/main\n");
+    let commit = "git init --quiet && git -c user.name=A -c user.email=a@example.org -c commit.gpgsign=false commit --quiet --allow-empty --message One";
+    let status = std::process::Command::new("sh")
+        .args(["-c", commit])
+        .current_dir(workspace.root())
+        .status();
+    assert!(status.unwrap().success());
     let changed = Changed::default().with_commits(true);
     let expected = ["local", "whole"].map(str::to_owned);
     assert_eq!(
@@ -351,7 +356,7 @@ fn a_source_that_cannot_be_read_fails_its_recipe_alone() {
     symlink(&packages, workspace.root().join("recipes/linked/packages")).unwrap();
     let mut request = workspace.request().unwrap();
     request.keep_going = true;
-    let planned = futures::executor::block_on(conda_recipes::plan(&request)).unwrap();
+    let planned = block_on(conda_recipes::plan(&request)).unwrap();
     let codes: Vec<_> = planned
         .unplanned
         .iter()

@@ -188,3 +188,9 @@ pub(crate) fn names(edges: &[release_manifest::PackageKey]) -> Vec<&str> {
     names.sort_unstable();
     names
 }
+
+/// Runs planning to its end; it may read sources and ask git, which needs a runtime.
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().build().unwrap().block_on(future)
+}
