@@ -331,6 +331,18 @@ fn naming_one_recipe_keeps_the_packages_of_the_others_in_a_rehearsal() {
         contents(&workspace.rehearsal("channel")) == channel,
         "the channel is as it was"
     );
+
+    // One whose recipe changed is not of this plan, and is not built either: it does not go without a word.
+    workspace.write("recipes/p19/note.txt", "new");
+    workspace
+        .run(["release", "recipes/p00"])
+        .ends(0)
+        .says("the plan no longer has 1 attested package: noarch/p19-1.0.0-");
+    let kept = contents(&workspace.rehearsal("kept"));
+    let is_of = |name: &str| kept.iter().any(|(path, _)| path.ends_with(name));
+    assert!(is_of("release-manifest.json"), "{kept:?}");
+    workspace.run(["release"]).ends(0);
+    workspace.assert_sound();
 }
 
 #[test]

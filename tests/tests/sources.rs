@@ -389,7 +389,10 @@ fn an_attested_source_is_built_and_named() {
         "digest": {"sha256": attested.sha256()},
         "annotations": {"attestation": {"bundle": attested.bundle(), "publishers": [PUBLISHER]}},
     });
-    assert_eq!(provenance(&attested.workspace), std::slice::from_ref(&source));
+    assert_eq!(
+        provenance(&attested.workspace),
+        std::slice::from_ref(&source)
+    );
     let stated = serde_json::to_value(&package(&attested.workspace).sources).unwrap();
     assert_eq!(stated, json!([source]));
     let report = fs::read_to_string(attested.workspace.rehearsal("report.html")).unwrap();

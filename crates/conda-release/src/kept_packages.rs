@@ -25,9 +25,13 @@ const DIGITS: usize = 16;
 
 /// The attested packages of `manifest` that `plan` would lose.
 ///
-/// What a live release published is in its channel. In a rehearsal, a package that is built again under its name is attested
-/// again as well.
-pub(crate) fn lost(manifest: &Manifest, plan: &Plan) -> BTreeSet<PackageKey> {
+/// What a live release published is in its channel. In a rehearsal, a package that is built again under its name, as `is_built`
+/// says, is attested again as well.
+pub(crate) fn lost(
+    manifest: &Manifest,
+    plan: &Plan,
+    is_built: impl Fn(&PackageKey) -> bool,
+) -> BTreeSet<PackageKey> {
     if manifest.mode != plan.mode {
         return BTreeSet::new();
     }
@@ -35,10 +39,12 @@ pub(crate) fn lost(manifest: &Manifest, plan: &Plan) -> BTreeSet<PackageKey> {
         Mode::Live => it.progress == Progress::Attested,
         Mode::Rehearsal => it.progress >= Progress::Attested,
     });
-    let is_lost = |key: &PackageKey| match (plan.package(key), plan.mode) {
-        (None, _) => true,
-        (Some(_), Mode::Rehearsal) => false,
-        (Some(planned), Mode::Live) => manifest.progress_in(plan, planned) < Progress::Attested,
+    let is_lost = |key: &PackageKey| {
+        let Some(planned) = plan.package(key) else {
+            return true;
+        };
+        let is_replaced = plan.mode == Mode::Rehearsal && is_built(key);
+        !is_replaced && manifest.progress_in(plan, planned) < Progress::Attested
     };
     attested
         .map(|package| package.key())

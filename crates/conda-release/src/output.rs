@@ -166,7 +166,10 @@ fn claim(output: &Path) -> Result<(), Error> {
         true => &WRITTEN[..],
         false => &[EVERYTHING],
     };
-    keep_out_of_packages(output, patterns)?;
+    keep_out_of_packages(output, patterns).map_err(|error| match error {
+        conda_recipes::Error::Write { path, source } => Error::output("write", path)(source),
+        error => error.into(),
+    })?;
     let lines: String = patterns.iter().map(|it| format!("{it}\n")).collect();
     write_new(&output.join(".gitignore"), &lines)?;
     if !is_shared {

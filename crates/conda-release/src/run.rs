@@ -90,9 +90,9 @@ impl Prepared {
     }
 
     /// The attested packages of an earlier run that this plan no longer has.
-    pub(crate) fn lost(&self) -> BTreeSet<PackageKey> {
+    pub(crate) fn lost(&self, actions: &BTreeMap<PackageKey, Action>) -> BTreeSet<PackageKey> {
         self.last().map_or_else(BTreeSet::new, |manifest| {
-            kept_packages::lost(manifest, &self.planned.plan)
+            kept_packages::lost(manifest, &self.planned.plan, is_built(actions))
         })
     }
 
@@ -259,11 +259,12 @@ impl Run {
                 .filter(|decision| decision.verdict != Verdict::NotSelected);
             printer.note(&pipeline::plan_table(&planned.plan, shown, &[]));
         }
-        let left_out = left_out(actions, &existing, &published);
         let folder = workspace.folder(flags.mode());
         if let Some(stored) = &stored {
-            keep(&folder, &stored.manifest, &planned.plan, workspace, printer)?;
+            let lost = kept_packages::lost(&stored.manifest, &planned.plan, is_built(&actions));
+            keep(&folder, &stored.manifest, &lost, workspace, printer)?;
         }
+        let left_out = left_out(actions, &existing, &published);
         if earlier.prune {
             let pruned = count(kept_packages::prune(&folder)?, "package");
             printer.status("Removed", &format!("{pruned} that earlier plans had"));
@@ -334,23 +335,27 @@ impl Run {
     }
 }
 
+/// Whether a package is built now.
+fn is_built(actions: &BTreeMap<PackageKey, Action>) -> impl Fn(&PackageKey) -> bool {
+    |package| matches!(actions.get(package), Some(Action::Build { .. }))
+}
+
 /// Says which attested packages a plan no longer has, and keeps them.
 fn keep(
     folder: &OutputFolder,
     manifest: &Manifest,
-    plan: &Plan,
+    lost: &BTreeSet<PackageKey>,
     workspace: &Workspace,
     printer: &Printer,
 ) -> Result<(), Error> {
-    let lost = kept_packages::lost(manifest, plan);
     if lost.is_empty() {
         return Ok(());
     }
-    let path = kept_packages::keep(folder, manifest, &lost)?;
+    let path = kept_packages::keep(folder, manifest, lost)?;
     printer.warning(&format!(
         "the plan no longer has {}: {}; moved with attestations and records to {}: `--prune` removes all that is kept",
         count(lost.len(), "attested package"),
-        names(&lost),
+        names(lost),
         workspace.shown(&path),
     ));
     Ok(())

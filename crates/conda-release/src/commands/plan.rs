@@ -54,7 +54,7 @@ impl PlanArgs {
         let sharding = self.machines.sharding()?;
         let (plan, actions) = Run::plan(workspace, &self.recipes, printer).await?;
         let status = plan.status();
-        let lost = plan.lost().len();
+        let lost = plan.lost(&actions).len();
         if lost > 0 {
             printer.warning(&format!(
                 "this plan no longer has {}: `build` and `release` move them to `kept/`",
