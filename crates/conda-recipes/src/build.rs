@@ -453,7 +453,7 @@ impl Work {
         } = match built.await {
             Ok(built) => built,
             Err(failure) => {
-                let moved = self.sources.moved(&planned.key(), output).await;
+                let moved = self.sources.moved(&planned.key(), output, &failure).await;
                 return Err(moved.map_or(failure, Box::new));
             }
         };

@@ -108,13 +108,8 @@ impl OpenSource {
     fn find(source: &Source, folder: &Path) -> Option<Self> {
         match source {
             Source::Git(source) => {
-                let pinned = match (&source.expected_commit, &source.rev) {
-                    (Some(commit), _) | (None, GitRev::Commit(commit)) => {
-                        git::is_full_commit(commit)
-                    }
-                    _ => false,
-                };
-                (!pinned).then(|| Self::Reference {
+                let is_pinned = source.expected_commit.is_some() || full_commit(source).is_some();
+                (!is_pinned).then(|| Self::Reference {
                     repository: Repository::new(&source.url, folder),
                     reference: source.rev.to_string(),
                 })
@@ -215,6 +210,11 @@ fn pin(
     for source in sources_mut(&mut output.output.recipe) {
         let description = descriptor::describe(source, &request.root, &folder);
         let uri = description.map(|description| description.uri);
+        pin_commit(source).map_err(|reason| Error::UnresolvedSource {
+            recipe: recipe_file.clone(),
+            uri: uri.clone().unwrap_or_default(),
+            source: reason,
+        })?;
         if let Some(open_source) = OpenSource::find(source, &folder)
             && let Some(result) = found.get(&open_source)
         {
@@ -245,6 +245,34 @@ fn pin(
         );
     }
     Ok(described.into_iter().collect())
+}
+
+/// Has rattler-build compare the commit that it checks out with the one that the recipe names.
+///
+/// # Errors
+/// `expected_commit` is not a full commit, which no commit can equal.
+fn pin_commit(source: &mut Source) -> Result<(), SourceError> {
+    let Source::Git(source) = source else {
+        return Ok(());
+    };
+    match &source.expected_commit {
+        Some(commit) if !git::is_full_commit(commit) => Err(SourceError::ShortCommit {
+            commit: commit.clone(),
+        }),
+        Some(_) => Ok(()),
+        None => {
+            source.expected_commit = full_commit(source);
+            Ok(())
+        }
+    }
+}
+
+/// The commit that `rev` names, if it is a full one.
+fn full_commit(source: &GitSource) -> Option<String> {
+    match &source.rev {
+        GitRev::Commit(commit) if git::is_full_commit(commit) => Some(commit.to_ascii_lowercase()),
+        _ => None,
+    }
 }
 
 /// Writes a pin into a source, in a way that rattler-build checks.

@@ -30,6 +30,14 @@ pub enum SourceError {
         /// The tag, branch or commit, as the recipe has it.
         reference: String,
     },
+    /// The recipe expects a commit that is not a full one.
+    #[error(
+        "`expected_commit` is `{commit}`: expected a full commit of 40 or 64 hexadecimal digits"
+    )]
+    ShortCommit {
+        /// The value in the recipe.
+        commit: String,
+    },
     /// An archive or local file could not be read.
     #[error("cannot read `{place}`: {reason}")]
     Unreadable {
@@ -55,6 +63,7 @@ impl SourceError {
             Self::NoReference { .. } => Some(
                 "of a remote repository, give the full commit: a short one cannot be looked up",
             ),
+            Self::ShortCommit { .. } => Some("write the full commit hash in the recipe"),
             Self::TooLarge { .. } => Some("give its `sha256` in the recipe"),
             Self::Repository { .. } | Self::Timeout { .. } => Some(
                 "a branch or tag is looked up while planning; a full commit in `rev` or `expected_commit` is not",

@@ -104,8 +104,14 @@ impl JobSources {
         Ok(())
     }
 
-    /// The failure of a job whose repository is not at the expected commit any more, if that is what it failed of.
-    pub(crate) async fn moved(&self, package: &PackageKey, output: &Output) -> Option<Failure> {
+    /// Returns what `failure` stands for where a repository is not at the expected commit any more: rattler-build's error then
+    /// names both commits.
+    pub(crate) async fn moved(
+        &self,
+        package: &PackageKey,
+        output: &Output,
+        failure: &Failure,
+    ) -> Option<Failure> {
         let folder = &output.build_configuration.directories.recipe_dir;
         for source in sources(&output.recipe) {
             let Source::Git(git_source) = source else {
@@ -121,6 +127,7 @@ impl JobSources {
             let found = git::commit(&repository, &git_source.rev.to_string()).await;
             if let Ok(found) = found
                 && found != *expected
+                && [&found, expected].map(|commit| names(failure, commit)) == [true, true]
             {
                 let uri = descriptor::describe(source, folder, folder)
                     .map(|description| description.uri)
@@ -138,6 +145,12 @@ impl JobSources {
         }
         None
     }
+}
+
+/// Whether a failure or one of its causes names a commit.
+fn names(failure: &Failure, commit: &str) -> bool {
+    let mut texts = std::iter::once(&failure.message).chain(&failure.causes);
+    texts.any(|text| text.contains(commit))
 }
 
 #[cfg(unix)]

@@ -41,6 +41,17 @@ fn pinned_sources_are_planned_without_a_request() {
 }
 
 #[test]
+fn the_commit_of_a_recipe_is_expected_and_never_replaced() {
+    let workspace = Workspace::with(&[(
+        "app",
+        &recipe("  - {git: ../../upstream, branch: main, expected_commit: 0123abcd}"),
+    )]);
+    workspace.repository();
+    let error = workspace.try_plan().unwrap_err();
+    assert_eq!(error.code(), "unresolved_source", "{error}");
+}
+
+#[test]
 fn folders_are_inputs_and_not_sources() {
     assert!(sources("  - {path: ../..}").is_empty());
 }
