@@ -39,8 +39,11 @@ pub(crate) fn reached(release: &Release, progress: Progress, keep_going: bool) -
         .collect()
 }
 
+/// How many of the packages that a package waits for are recorded: thousands may wait for thousands.
+const MOST_BLOCKING: usize = 10;
+
 /// Records of the packages that have come as far as `progress`, and that the next phase may not take, which others they wait
-/// for: those that failed, or where none did, all that are behind.
+/// for: those that failed, or where none did, those that are behind; the first ten of them.
 ///
 /// # Errors
 /// The journal cannot be written.
@@ -59,8 +62,13 @@ pub(crate) fn hold_back(
     let failed = |keys: BTreeSet<PackageKey>| -> Vec<PackageKey> {
         let is_failed = |key: &&PackageKey| behind.get(*key) == Some(&true);
         match keys.iter().any(|key| is_failed(&key)) {
-            true => keys.iter().filter(is_failed).cloned().collect(),
-            false => keys.into_iter().collect(),
+            true => keys
+                .iter()
+                .filter(is_failed)
+                .take(MOST_BLOCKING)
+                .cloned()
+                .collect(),
+            false => keys.into_iter().take(MOST_BLOCKING).collect(),
         }
     };
     let all = failed(behind.keys().cloned().collect());
