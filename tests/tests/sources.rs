@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use end_to_end::{Answer, REHEARSAL, Server, Workspace};
@@ -355,8 +355,16 @@ impl AttestedSource {
             self.url(),
             self.sha256(),
         );
-        let install = "touch $RECIPE_DIR/../../was-run && mkdir -p $PREFIX/share && ls > $PREFIX/share/app.txt";
-        self.workspace.script("app", &[install], &source);
+        let install = format!(
+            "touch {} && mkdir -p $PREFIX/share && ls > $PREFIX/share/app.txt",
+            self.was_run().display()
+        );
+        self.workspace.script("app", &[&install], &source);
+    }
+
+    /// What the script of the recipe leaves; not where inputs are.
+    fn was_run(&self) -> PathBuf {
+        self.workspace.beside("was-run")
     }
 
     /// Releases under the trust of the public instance.
@@ -371,7 +379,7 @@ impl AttestedSource {
     #[track_caller]
     fn fails(&self, reason: &str) {
         let output = self.release().ends(4);
-        assert!(!self.workspace.path("was-run").exists());
+        assert!(!self.was_run().exists());
         let app = package(&self.workspace);
         assert_eq!(app.error.unwrap().code, "unverified_source");
         let other = self.workspace.recorded("other");
@@ -407,8 +415,12 @@ fn an_attested_source_is_built_and_named() {
     assert!(!log.contains("NOT be verified"), "{log}");
     // Nothing is left to do, and nothing is asked for again.
     attested.server.forget();
-    attested.release().ends(0);
-    assert!(attested.server.seen().is_empty());
+    let again = attested.release().ends(0);
+    assert!(
+        attested.server.seen().is_empty(),
+        "{again}{:#?}",
+        attested.server.seen()
+    );
 }
 
 #[test]

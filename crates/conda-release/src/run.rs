@@ -7,7 +7,7 @@ use conda_attest::{Policy, Trust};
 use conda_publish::{FileChannel, Kind, Present};
 use conda_recipes::{Planned, SkipExisting};
 use release_manifest::{
-    ChannelPackage, Decision, Manifest, Mode, PackageKey, Plan, Progress, Skipped, Verdict,
+    ChannelPackage, Decision, Manifest, Mode, PackageKey, Progress, Skipped, Verdict,
 };
 
 use crate::{

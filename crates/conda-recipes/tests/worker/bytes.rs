@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, num::NonZeroUsize, path::Path};
 
-use conda_recipes::{BuildEvent, Failure};
+use conda_recipes::BuildEvent;
 
 use crate::workspace::{Run, Workspace};
 
@@ -123,19 +123,13 @@ pub(crate) fn a_package_that_was_exchanged_is_not_built_upon() {
     let mut request = workspace.build_request();
     request.build = BTreeSet::from([first.key("app")]);
     request.good = good;
-    let error = workspace.try_build(request);
-    let failures: Vec<String> = match error {
-        Ok(run) => run
-            .events
-            .iter()
-            .filter_map(|event| match event {
-                BuildEvent::Failed { failure, .. } => Some(failure.code.clone()),
-                _ => None,
-            })
-            .collect(),
-        Err(error) => vec![Failure::from(&error).code],
-    };
-    assert_ne!(failures, Vec::<String>::new());
+    let run = workspace.try_build(request).unwrap();
+    let (failure, _) = run.failure("app");
+    assert_eq!(failure.code, "prepare_failed", "{failure:#?}");
+    assert!(
+        failure.causes.iter().any(|cause| cause.contains("SHA-256")),
+        "{failure:#?}"
+    );
 }
 
 /// Each needs an earlier one to be built, and two or three to be tested, as the packages of a monorepo do.

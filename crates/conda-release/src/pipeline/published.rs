@@ -13,8 +13,7 @@ use std::{
 use conda_publish::Present;
 use conda_recipes::Planned;
 use release_manifest::{
-    ChannelPackage, Decision, Digest, Manifest, PackageKey, Plan, PlannedPackage, Progress,
-    Timestamp,
+    ChannelPackage, Decision, Digest, Manifest, PackageKey, Plan, PlannedPackage, Timestamp,
 };
 
 use super::Action;
@@ -109,19 +108,15 @@ impl Published<'_> {
     ) -> Option<Record> {
         let manifest = &self.stored?.manifest;
         let old = manifest.package(key)?;
-        let is_it = match (old.sha256, present.sha256) {
-            (Some(old), Some(present)) => old == present,
-            (Some(_), None) => old.progress == Progress::Published,
-            (None, _) => false,
-        };
-        if is_it {
+        let present_digest = present.sha256?;
+        if old.sha256 == Some(present_digest) {
             return self.judge(manifest, package, old.fingerprint);
         }
         // An earlier run skipped it too, and recorded what it knew of the channel's package.
         let known = old.skipped.as_ref()?.in_channel?;
         let fingerprint = known
             .fingerprint
-            .filter(|_| known.sha256 == present.sha256)?;
+            .filter(|_| known.sha256 == Some(present_digest))?;
         let changed = match (package.fingerprint, known.changed) {
             (now, _) if now == fingerprint => false,
             (now, changed) if now == old.fingerprint => changed,

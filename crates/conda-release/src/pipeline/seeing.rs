@@ -355,7 +355,9 @@ impl Listing {
         self.packages.get(key).ok_or_else(|| {
             Missing::Yet(Unseen::because(match &self.invalid {
                 None => "the repodata does not list it".to_owned(),
-                Some(invalid) => format!("the repodata lists it with no valid record: {invalid}"),
+                Some(invalid) => {
+                    format!("the repodata does not list it, and has an invalid record: {invalid}")
+                }
             }))
         })
     }
