@@ -11,8 +11,9 @@ mod templates;
 use std::{
     collections::{BTreeSet, HashMap},
     fmt::Write as _,
+    io,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -140,7 +141,7 @@ impl<'a> Inputs<'a> {
                     repository,
                     revision,
                 } => {
-                    let commit = self.commit(&repository, revision);
+                    let commit = self.commit(&repository, revision)?;
                     format!("commit {commit} {:?}", self.relative(&repository))
                 }
                 Input::Tree(tree, _) => {
@@ -208,7 +209,7 @@ impl<'a> Inputs<'a> {
             let content = match entry.kind {
                 EntryKind::Repository => {
                     let folder = entry.path.parent().unwrap_or(&entry.path);
-                    format!("commit {}", self.commit(folder, "HEAD".to_owned()))
+                    format!("commit {}", self.commit(folder, "HEAD".to_owned())?)
                 }
                 EntryKind::Plain | EntryKind::Link => self.entry(&entry.path)?,
             };
@@ -298,14 +299,17 @@ impl<'a> Inputs<'a> {
         Ok(content)
     }
 
-    fn commit(&self, repository: &Path, revision: String) -> String {
+    fn commit(&self, repository: &Path, revision: String) -> Result<String, Error> {
         let key = (repository.to_owned(), revision);
         if let Some(commit) = held(&self.commits).get(&key) {
-            return commit.clone();
+            return Ok(commit.clone());
         }
-        let commit = commit(&key.0, &key.1);
+        let commit = commit(&key.0, &key.1).map_err(|source| Error::Read {
+            path: key.0.clone(),
+            source,
+        })?;
         held(&self.commits).insert(key, commit.clone());
-        commit
+        Ok(commit)
     }
 
     fn relative(&self, path: &Path) -> PathBuf {
@@ -332,8 +336,11 @@ fn held<T>(lock: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The commit that a revision of a local repository stands for; the revision where git doesn't know it.
-fn commit(repository: &Path, revision: &str) -> String {
+/// The exit status of `git rev-parse --quiet` for a revision without a commit, such as the HEAD of a new repository.
+const NO_COMMIT: i32 = 1;
+
+/// The commit that a revision of a local repository stands for; the revision where the repository has no such commit.
+fn commit(repository: &Path, revision: &str) -> io::Result<String> {
     let output = Command::new("git")
         .arg("-C")
         .arg(repository)
@@ -344,11 +351,20 @@ fn commit(repository: &Path, revision: &str) -> String {
             "--end-of-options",
             revision,
         ])
-        .output();
-    match output {
-        Ok(output) if output.status.success() => {
-            String::from_utf8_lossy(&output.stdout).trim().to_owned()
-        }
-        _ => revision.to_owned(),
+        .env_remove("GIT_DIR")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot run git: {error}")))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
     }
+    // Also a repository of another user fails, with status 128: without its commit, every commit would look the same.
+    if output.status.code() == Some(NO_COMMIT) {
+        return Ok(revision.to_owned());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let reason = said.lines().map(str::trim).find(|line| !line.is_empty());
+    Err(io::Error::other(
+        reason.unwrap_or("git failed without a message"),
+    ))
 }

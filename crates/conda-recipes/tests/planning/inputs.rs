@@ -154,6 +154,25 @@ fn touched(planned: &Planned) -> BTreeSet<String> {
     names.collect()
 }
 
+/// The outputs that a plan leaves out because an input cannot be read.
+fn unreadable(workspace: &Workspace) -> Vec<String> {
+    let planned = kept_going(workspace);
+    let unplanned = planned.unplanned.into_iter();
+    unplanned
+        .map(|it| {
+            assert_eq!(it.failure.code, "unreadable");
+            it.output.unwrap()
+        })
+        .collect()
+}
+
+/// Plans without the recipes that fail.
+fn kept_going(workspace: &Workspace) -> Planned {
+    let mut request = workspace.request().unwrap();
+    request.keep_going = true;
+    block_on(conda_recipes::plan(&request)).unwrap()
+}
+
 #[test]
 fn each_file_that_a_build_reads_changes_its_fingerprint() {
     let workspace = workspace();
@@ -354,9 +373,7 @@ fn a_source_that_cannot_be_read_fails_its_recipe_alone() {
         .join("target/conda-release/rehearsal/packages");
     std::fs::create_dir_all(&packages).unwrap();
     symlink(&packages, workspace.root().join("recipes/linked/packages")).unwrap();
-    let mut request = workspace.request().unwrap();
-    request.keep_going = true;
-    let planned = block_on(conda_recipes::plan(&request)).unwrap();
+    let planned = kept_going(&workspace);
     let codes: Vec<_> = planned
         .unplanned
         .iter()
@@ -364,6 +381,32 @@ fn a_source_that_cannot_be_read_fails_its_recipe_alone() {
         .collect();
     assert_eq!(codes, [("bad", "reads_output"), ("linked", "reads_output")]);
     assert_eq!(planned.plan.packages.len(), 1);
+}
+
+#[test]
+fn a_repository_that_git_cannot_read_fails_its_recipe_alone() {
+    let workspace = Workspace::with(&[
+        (
+            "bad",
+            "package: {name: bad, version: '1'}\nsource: {path: ../../bad}\n",
+        ),
+        (
+            "new",
+            "package: {name: new, version: '1'}\nsource: {path: ../../new}\n",
+        ),
+    ]);
+    for folder in ["bad", "new"] {
+        workspace.write(&format!("{folder}/a.c"), "a\n");
+        workspace.git(folder, &["init", "--quiet"]);
+    }
+    workspace.write("bad/.git/config", "[\n");
+    assert_eq!(unreadable(&workspace), ["bad"]);
+
+    let without_commits = kept_going(&workspace);
+    workspace.git("new", &["add", "--all"]);
+    workspace.git("new", &["commit", "--quiet", "--message", "One"]);
+    let after = kept_going(&workspace);
+    assert_eq!(different(&without_commits, &after), ["new".into()].into());
 }
 
 #[test]
