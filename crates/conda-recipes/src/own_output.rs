@@ -1,7 +1,7 @@
 //! The folders that releases write, which are never part of what is built.
 
 use std::{
-    io,
+    io::{self, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -31,7 +31,9 @@ pub fn keep_out_of_packages(folder: &Path, patterns: &[&str]) -> Result<(), Erro
     let text: String = patterns.iter().map(|line| format!("{line}\n")).collect();
     let present = match fs_err::read_to_string(&path) {
         Ok(present) => present,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return write_new(&path, &text).map_err(failed);
+        }
         Err(error) => return Err(failed(error)),
     };
     // Also an empty file, or one that a killed run left half-written.
@@ -122,12 +124,19 @@ impl OwnOutput {
             return Ok(());
         };
         let path = folder.join(".gitignore");
-        if path.exists() {
-            return Ok(());
-        }
         let text = "# Without patterns: builds beneath this folder end their search for ignore rules here.\n";
-        fs_err::write(&path, text).map_err(|source| Error::Write { path, source })
+        match write_new(&path, text) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            written => written.map_err(|source| Error::Write { path, source }),
+        }
     }
+}
+
+/// Writes a file where nothing is, not even a link.
+fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    let mut options = fs_err::OpenOptions::new();
+    let mut file = options.write(true).create_new(true).open(path)?;
+    file.write_all(text.as_bytes())
 }
 
 #[cfg(test)]
@@ -155,5 +164,25 @@ mod tests {
         fs_err::write(&path, "*.o\n*\n").unwrap();
         keep_out_of_packages(folder, &["/live/", "/.lock"]).unwrap();
         assert_eq!(text(), "*.o\n*\n");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn nothing_is_written_through_dangling_links() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let target = root.join("target");
+        let own = OwnOutput::new(&root.join("out/rehearsal"));
+        fs_err::create_dir_all(root.join("out/rehearsal")).unwrap();
+        let link = |name: &str| root.join("out/rehearsal").join(name);
+        std::os::unix::fs::symlink(&target, link(".gitignore")).unwrap();
+        own.protect().unwrap();
+        assert!(!target.exists());
+
+        fs_err::remove_file(link(IGNORE_FILE)).unwrap();
+        std::os::unix::fs::symlink(&target, link(IGNORE_FILE)).unwrap();
+        let error = own.protect().unwrap_err();
+        assert_eq!(error.code(), "unwritable");
+        assert!(!target.exists());
     }
 }

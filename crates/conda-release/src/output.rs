@@ -162,14 +162,24 @@ fn claim(output: &Path) -> Result<(), Error> {
     for entry in fs::read_dir(output).map_err(read())? {
         is_shared |= !is_own(&entry.map_err(read())?.file_name());
     }
-    let patterns = match is_shared {
+    let mut patterns = match is_shared {
         true => &WRITTEN[..],
         false => &[EVERYTHING],
     };
-    keep_out_of_packages(output, patterns).map_err(|error| match error {
-        conda_recipes::Error::Write { path, source } => Error::output("write", path)(source),
-        error => error.into(),
-    })?;
+    match keep_out_of_packages(output, patterns) {
+        Ok(()) => {}
+        // The ignore file is from a run that found files of others here, which are gone.
+        Err(conda_recipes::Error::Unprotected { .. })
+            if !is_shared && keep_out_of_packages(output, &WRITTEN).is_ok() =>
+        {
+            is_shared = true;
+            patterns = &WRITTEN;
+        }
+        Err(conda_recipes::Error::Write { path, source }) => {
+            return Err(Error::output("write", path)(source));
+        }
+        Err(error) => return Err(error.into()),
+    }
     let lines: String = patterns.iter().map(|it| format!("{it}\n")).collect();
     write_new(&output.join(".gitignore"), &lines)?;
     if !is_shared {
@@ -291,6 +301,21 @@ mod tests {
         let error = OutputLock::take(output.path()).unwrap_err();
         assert!(error.to_string().contains("/.lock"), "{error}");
         assert_eq!(read(".condapackageignore"), "!/live/\n");
+    }
+
+    #[test]
+    fn an_output_folder_can_be_used_after_the_users_files_are_gone() {
+        let output = tempfile::tempdir().unwrap();
+        let notes = output.path().join("notes.txt");
+        fs::write(&notes, "mine").unwrap();
+        drop(OutputLock::take(output.path()).unwrap());
+        fs::remove_file(&notes).unwrap();
+        let ignore_file = output.path().join(".condapackageignore");
+        let before = fs::read_to_string(&ignore_file).unwrap();
+        drop(OutputLock::take(output.path()).unwrap());
+        assert_eq!(fs::read_to_string(&ignore_file).unwrap(), before);
+        // These patterns would show it to builds.
+        assert!(!output.path().join("CACHEDIR.TAG").exists());
     }
 
     #[cfg(unix)]
