@@ -11,6 +11,7 @@ mod templates;
 use std::{
     collections::{BTreeSet, HashMap},
     fmt::Write as _,
+    fs::FileType,
     io,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -93,7 +94,7 @@ impl<'a> Inputs<'a> {
     pub(crate) fn read(&self, output: &RenderedOutput) -> Result<Made, Error> {
         let text = error::read(recipe_file(output))?;
         let templates = TemplateReads::find(&text);
-        let inputs = reads::reads(self.request, output, &templates);
+        let inputs = reads::reads(self.request, output, &templates)?;
         self.refuse_own_output(output, &inputs)?;
         let changed = self.request.changed.as_ref();
         Ok(Made {
@@ -256,9 +257,12 @@ impl<'a> Inputs<'a> {
             if !is_new || self.own.contains(&end) || inside.contains(&*end) {
                 continue;
             }
-            if end.is_file() {
+            let Some(kind) = kind_of(&end)? else {
+                continue;
+            };
+            if kind.is_file() {
                 linked.files.insert(end);
-            } else if end.is_dir() && end.starts_with(&self.request.root) {
+            } else if kind.is_dir() && end.starts_with(&self.request.root) {
                 let behind = CopiedTree {
                     // A folder that holds the tree also holds what builds leave.
                     rules: match tree.folder.starts_with(&end) {
@@ -281,7 +285,7 @@ impl<'a> Inputs<'a> {
     /// The content of a file that is read through links; nothing where there is none.
     fn file(&self, path: &Path) -> Result<Option<String>, Error> {
         let end = links::end(path);
-        match end.is_file() {
+        match kind_of(&end)?.is_some_and(|kind| kind.is_file()) {
             true => self.entry(&end).map(Some),
             false => Ok(None),
         }
@@ -320,6 +324,13 @@ impl<'a> Inputs<'a> {
 fn links_of(entries: &[TreeEntry]) -> impl Iterator<Item = PathBuf> {
     let links = entries.iter().filter(|entry| entry.kind == EntryKind::Link);
     links.map(|link| link.path.clone())
+}
+
+fn kind_of(path: &Path) -> Result<Option<FileType>, Error> {
+    content::kind_of(path).map_err(|source| Error::Read {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn recipe_file(output: &RenderedOutput) -> &Path {

@@ -1,9 +1,28 @@
 //! The content of a file, link or folder, as a fingerprint states it.
 
-use std::{fs::Metadata, io, path::Path};
+use std::{
+    fs::{FileType, Metadata},
+    io::{self, ErrorKind},
+    path::Path,
+};
 
 use cep27::Sha256;
 use sha2::Digest as _;
+
+use crate::is_missing;
+
+/// Returns the kind of an entry, also of a link itself; nothing where no entry is.
+pub(super) fn kind_of(path: &Path) -> io::Result<Option<FileType>> {
+    match fs_err::symlink_metadata(path) {
+        Ok(metadata) => Ok(Some(metadata.file_type())),
+        Err(_) if is_missing(path) => Ok(None),
+        // Commands are looked for as files too, and may be too long or have characters that no name has.
+        Err(error) => match error.kind() {
+            ErrorKind::InvalidFilename | ErrorKind::InvalidInput => Ok(None),
+            _ => Err(error),
+        },
+    }
+}
 
 /// Returns the kind and content of the entry itself: of a link, its target's path.
 pub(super) fn of_entry(path: &Path) -> io::Result<String> {

@@ -22,7 +22,7 @@ use super::{
     scripts::{ScriptPlace, ScriptRead},
     templates::{self, TemplateReads},
 };
-use crate::{PlanRequest, render::RenderedOutput, variants::SIBLINGS};
+use crate::{Error, PlanRequest, render::RenderedOutput, variants::SIBLINGS};
 
 /// Files of a workspace's root that every member is built with.
 pub(super) const WORKSPACE_FILES: [&str; 6] = [
@@ -53,12 +53,15 @@ pub(super) enum Input {
     },
 }
 
-/// Returns the inputs of an output, of which `text` is the recipe.
+/// Returns the inputs of an output.
+///
+/// # Errors
+/// A script cannot be read.
 pub(super) fn reads(
     request: &PlanRequest,
     rendered: &RenderedOutput,
     templates: &TemplateReads,
-) -> Vec<Input> {
+) -> Result<Vec<Input>, Error> {
     let directories = &rendered.output.build_configuration.directories;
     let mut reads = Reads {
         request,
@@ -71,14 +74,14 @@ pub(super) fn reads(
     reads.templates(templates);
     let recipe = &rendered.output.recipe;
     reads.licenses(recipe);
-    reads.tests(recipe);
-    reads.plan(&recipe.build().plan);
+    reads.tests(recipe)?;
+    reads.plan(&recipe.build().plan)?;
     reads.sources(&recipe.source);
     for staging in &recipe.staging_caches {
-        reads.plan(&staging.build.plan);
+        reads.plan(&staging.build.plan)?;
         reads.sources(&staging.source);
     }
-    reads.inputs
+    Ok(reads.inputs)
 }
 
 struct Reads<'a> {
@@ -147,35 +150,34 @@ impl Reads<'_> {
     }
 
     /// `write_command_test_files` of `package_test/serialize_test.rs`.
-    fn tests(&mut self, recipe: &Stage1Recipe) {
+    fn tests(&mut self, recipe: &Stage1Recipe) -> Result<(), Error> {
         for test in &recipe.tests {
             let TestType::Commands(test) = test else {
                 continue;
             };
-            self.script(&test.script);
+            self.script(&test.script)?;
             if !test.files.recipe.is_empty() {
                 let globs = Some(test.files.recipe.clone());
                 self.tree(self.recipe_dir, IgnoreRules::Package, globs);
             }
         }
+        Ok(())
     }
 
-    fn plan(&mut self, plan: &BuildPlan) {
+    fn plan(&mut self, plan: &BuildPlan) -> Result<(), Error> {
         match plan {
             BuildPlan::Script(script) => self.script(script),
-            BuildPlan::Steps(steps) => {
-                for step in steps {
-                    self.script(&step.to_script());
-                }
-            }
+            BuildPlan::Steps(steps) => steps
+                .iter()
+                .try_for_each(|step| self.script(&step.to_script())),
         }
     }
 
-    fn script(&mut self, script: &Script) {
+    fn script(&mut self, script: &Script) -> Result<(), Error> {
         let configuration = &self.rendered.output.build_configuration;
         let on_windows = configuration.build_platform.platform.is_windows();
         let place = ScriptPlace::new(self.recipe_dir, on_windows);
-        for read in place.reads(script) {
+        for read in place.reads(script)? {
             match read {
                 ScriptRead::File(path) => self.inputs.push(Input::File(path)),
                 ScriptRead::Folder(folder) => self.folder_of_script(&folder),
@@ -185,6 +187,7 @@ impl Reads<'_> {
                 }
             }
         }
+        Ok(())
     }
 
     /// Scripts read a folder without ignore rules. In a folder that holds the workspace, where builds of all kinds leave files,

@@ -1,14 +1,20 @@
 //! The files that scripts are read from, by rattler-build's own rules (`Script::resolve_content`), and those that their text names.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
 
 use rattler_build_script::{Script, ScriptContent};
+
+use super::{content, links};
+use crate::Error;
 
 /// The variable by which scripts name the recipe's folder.
 const RECIPE_DIR: &str = "RECIPE_DIR";
 
-/// The longest script that is searched for names of files, in bytes.
-const LONGEST: u64 = 4 << 20;
+/// How much of a script is searched for names of files, in bytes.
+const SEARCHED: u64 = 4 << 20;
 
 /// Where the scripts of a recipe are looked for.
 pub(super) struct ScriptPlace<'a> {
@@ -40,7 +46,10 @@ impl<'a> ScriptPlace<'a> {
     }
 
     /// Everything that is read for a script.
-    pub(super) fn reads(&self, script: &Script) -> Vec<ScriptRead> {
+    ///
+    /// # Errors
+    /// A script cannot be read.
+    pub(super) fn reads(&self, script: &Script) -> Result<Vec<ScriptRead>, Error> {
         let mut reads = Vec::new();
         match script.contents() {
             ScriptContent::Default => {
@@ -64,19 +73,29 @@ impl<'a> ScriptPlace<'a> {
         // Scripts name files that name others.
         let mut next = 0;
         while let Some(read) = reads.get(next) {
-            let text = match read {
-                ScriptRead::Inline(text) => text.clone(),
-                ScriptRead::File(path) => text_of(path),
-                ScriptRead::Folder(_) => String::new(),
-            };
-            for named in self.named_in(&text) {
+            let mut all_named = Vec::new();
+            match read {
+                ScriptRead::Inline(text) => all_named = self.named_in(text),
+                ScriptRead::File(path) => {
+                    let start = Start::read(path).map_err(|source| Error::Read {
+                        path: path.clone(),
+                        source,
+                    })?;
+                    all_named = self.named_in(&start.text);
+                    if !start.is_whole {
+                        all_named.push(ScriptRead::Folder(self.recipe_dir.to_owned()));
+                    }
+                }
+                ScriptRead::Folder(_) => {}
+            }
+            for named in all_named {
                 if !reads.contains(&named) {
                     reads.push(named);
                 }
             }
             next += 1;
         }
-        reads
+        Ok(reads)
     }
 
     /// Adds the places that are looked at for a script up to the one where it is, if it is at one of them.
@@ -149,12 +168,27 @@ fn path_after(rest: &str) -> (PathBuf, bool) {
     }
 }
 
-/// The text of a script; nothing where there is none, or too much to be one.
-fn text_of(path: &Path) -> String {
-    let is_script =
-        fs_err::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() < LONGEST);
-    let bytes = is_script.then(|| fs_err::read(path).unwrap_or_default());
-    String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
+/// The start of a script, as far as it is searched.
+struct Start {
+    text: String,
+    is_whole: bool,
+}
+
+impl Start {
+    /// Reads a script; an empty one where no file is.
+    fn read(path: &Path) -> io::Result<Self> {
+        let mut bytes = Vec::new();
+        let end = links::end(path);
+        if content::kind_of(&end)?.is_some_and(|kind| kind.is_file()) {
+            let file = fs_err::File::open(&end)?;
+            file.take(SEARCHED + 1).read_to_end(&mut bytes)?;
+        }
+        let is_whole = bytes.len() as u64 <= SEARCHED;
+        Ok(Self {
+            text: String::from_utf8_lossy(&bytes).into_owned(),
+            is_whole,
+        })
+    }
 }
 
 #[cfg(test)]

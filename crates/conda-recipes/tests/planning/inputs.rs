@@ -409,6 +409,78 @@ fn a_repository_that_git_cannot_read_fails_its_recipe_alone() {
     assert_eq!(different(&without_commits, &after), ["new".into()].into());
 }
 
+/// A loop of links is unreadable also for root, which may read everything.
+#[cfg(unix)]
+#[test]
+fn an_input_that_cannot_be_looked_at_fails_its_recipe_alone() {
+    use std::os::unix::fs::symlink;
+    let workspace = Workspace::with(&[
+        (
+            "linked",
+            "package: {name: linked, version: '1'}\nsource: {path: ../../src}\n",
+        ),
+        (
+            "patch",
+            "package: {name: patch, version: '1'}\nsource: {path: ../../plain, patches: [../../loop/fix.patch]}\n",
+        ),
+        (
+            "plain",
+            "package: {name: plain, version: '1'}\nsource: {path: ../../plain}\n",
+        ),
+        (
+            "sourced",
+            "package: {name: sourced, version: '1'}\nbuild: {script: ['. $RECIPE_DIR/../../loop/env.sh']}\n",
+        ),
+    ]);
+    let root = workspace.root().canonicalize().unwrap();
+    workspace.write("plain/a.c", "a\n");
+    workspace.write("src/a.c", "a\n");
+    symlink("loop", root.join("loop")).unwrap();
+    symlink("../loop/a.c", root.join("src/b.c")).unwrap();
+    symlink("../nowhere/a.c", root.join("plain/b.c")).unwrap();
+    symlink("loop", root.join("plain/loop")).unwrap();
+    assert_eq!(unreadable(&workspace), ["linked", "patch", "sourced"]);
+}
+
+#[test]
+fn commands_that_no_file_can_be_named_are_planned() {
+    let long = "true ".repeat(100);
+    let workspace = Workspace::with(&[(
+        "long",
+        &format!(
+            "package: {{name: long, version: '1'}}\nbuild: {{script: '{long}'}}\ntests: [{{script: ['. $RECIPE_DIR/data']}}]\n"
+        ),
+    )]);
+    let name = "x".repeat(300);
+    workspace.write(
+        "recipes/long/data",
+        &format!("$RECIPE_DIR/a\0b $RECIPE_DIR/{name}"),
+    );
+    assert_eq!(planned(&workspace, None).plan.packages.len(), 1);
+}
+
+#[test]
+fn files_that_a_long_script_sources_change_its_fingerprint() {
+    let workspace = Workspace::with(&[(
+        "long",
+        "package: {name: long, version: '1'}\nbuild: {script: {file: long.sh}}\n",
+    )]);
+    let filler = "# A script with data of several MiB.\n".repeat(150_000);
+    let script =
+        format!(". $RECIPE_DIR/../../common/first.sh\n{filler}. $RECIPE_DIR/parts/env.sh\n");
+    workspace.write("recipes/long/long.sh", &script);
+    // Unlike scripts, copies of the recipe's folder leave these out.
+    workspace.write("recipes/long/.gitignore", "parts/\n");
+    workspace.git(".", &["init", "--quiet"]);
+    for file in ["common/first.sh", "recipes/long/parts/env.sh"] {
+        workspace.write(file, "one\n");
+        let before = planned(&workspace, None);
+        workspace.write(file, "two\n");
+        let after = planned(&workspace, None);
+        assert_eq!(different(&before, &after), ["long".into()].into(), "{file}");
+    }
+}
+
 #[test]
 fn the_output_folder_is_no_input_before_and_after_it_is_made() {
     for (output, made) in [
