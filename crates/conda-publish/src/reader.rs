@@ -58,6 +58,30 @@ impl ChannelReader {
         }
     }
 
+    /// Checks that every subdir with packages has repodata: without it, a list of the packages is not complete.
+    ///
+    /// # Errors
+    /// A subdir has packages and no repodata, as where its index was lost or its publisher was killed; a folder cannot be read.
+    pub fn check_indexed(&self) -> Result<(), Error> {
+        for subdir in Subdir::ALL.iter().copied() {
+            let folder = self.folder(subdir);
+            if self.repodata.contains_key(&subdir) || !disk::folder(&folder)? {
+                continue;
+            }
+            for entry in fs::read_dir(&folder).at("list", &folder)? {
+                let entry = entry.at("list", &folder)?;
+                let name = entry.file_name();
+                if name.to_string_lossy().parse::<cep27::FileName>().is_ok() {
+                    return Err(Error::RepodataMissing {
+                        at: folder.join(REPODATA).display().to_string(),
+                        beside: Some(entry.path().display().to_string()),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Every package that the repodata lists, sorted; a record that names none is an error of its own.
     pub fn packages(&self) -> impl Iterator<Item = Result<Listed, Error>> {
         self.repodata.iter().flat_map(|(&subdir, repodata)| {
@@ -151,6 +175,19 @@ mod tests {
     use crate::fixture::key;
 
     const NAME: &str = "foo-1-0.conda";
+
+    #[test]
+    fn packages_without_repodata_are_no_empty_subdir() {
+        let folder = channel(json!({}));
+        let reader = ChannelReader::open(folder.path()).unwrap();
+        reader.check_indexed().unwrap();
+        let subdir = folder.path().join("linux-64");
+        fs::create_dir(&subdir).unwrap();
+        reader.check_indexed().unwrap();
+        fs::write(subdir.join(NAME), "").unwrap();
+        let error = reader.check_indexed().unwrap_err();
+        assert_eq!(error.code(), "repodata_missing", "{error}");
+    }
 
     /// A channel whose only record is this.
     fn channel(record: Value) -> tempfile::TempDir {

@@ -197,8 +197,11 @@ impl Target {
     async fn listed(&self) -> Result<Vec<Result<Listed, conda_publish::Error>>, Error> {
         match self.read_at()? {
             ReadAt::Folder(path) => {
-                let found = ChannelReader::find(&path)?;
-                Ok(found.map_or_else(Vec::new, |reader| reader.packages().collect()))
+                let Some(reader) = ChannelReader::find(&path)? else {
+                    return Ok(Vec::new());
+                };
+                reader.check_indexed()?;
+                Ok(reader.packages().collect())
             }
             ReadAt::Url(url) => {
                 let found = RemoteChannel::published(url, Patience::default()).await?;
