@@ -460,7 +460,7 @@ impl Error {
             Self::NotAvailable { instead, .. } => (*instead).to_owned(),
             Self::NoPolicy => "give --identity with --issuer, --repo or --owner, or name a file with [[verify]] entries with --config; --allow-any-identity accepts whoever the trust root vouches for, and says little about a package".to_owned(),
             Self::PolicyEntry { .. } => "say whose attestations it accepts: `repository = \"owner/name\"`, or `identity` with `issuer`".to_owned(),
-            Self::NoTargetChannel => "set `target-channel` in the configuration to the URL that clients read".to_owned(),
+            Self::NoTargetChannel => "set `target-channel` in the configuration to the URL that clients read; `sign` and `publish` also take it as --channel".to_owned(),
             Self::NoChannel => "name one with --to, or configure it as `channel`".to_owned(),
             Self::Dirty => "commit or stash the changes; --allow-dirty releases them all the same".to_owned(),
             Self::ChangedSincePublished(_) => "raise the build number in the recipe, or with --build-number; `publish.changed = \"warn\"` leaves it at a warning".to_owned(),
