@@ -7,12 +7,10 @@ use std::{
 
 use rattler_build_recipe::stage1::{
     Source,
-    source::{AttestationConfig, GitRev, GitSource, GitUrl, PathSource, UrlSource},
+    source::{AttestationConfig, GitSource, GitUrl, PathSource, UrlSource},
 };
 use release_manifest::{SourceAnnotations, SourceAttestation, SourceDigest};
 use url::Url;
-
-use super::git::is_full_commit;
 
 /// The name of a commit among digests.
 pub(super) const GIT_COMMIT: &str = "gitCommit";
@@ -97,11 +95,6 @@ fn repository(source: &GitSource, root: &Path, folder: &Path) -> SourceDigest {
         },
         GitUrl::Path(path) => file_uri(path, root, folder),
     };
-    let commit = match (&source.expected_commit, &source.rev) {
-        (Some(commit), _) => Some(commit),
-        (None, GitRev::Commit(commit)) if is_full_commit(commit) => Some(commit),
-        _ => None,
-    };
     let scheme = if location.starts_with("git") {
         ""
     } else {
@@ -109,7 +102,13 @@ fn repository(source: &GitSource, root: &Path, folder: &Path) -> SourceDigest {
     };
     SourceDigest {
         uri: format!("{scheme}{location}@{}", source.rev),
-        digest: named(commit.map(|commit| (GIT_COMMIT, commit.clone()))),
+        // A full commit in `rev` is expected as well, once the source is pinned.
+        digest: named(
+            source
+                .expected_commit
+                .iter()
+                .map(|commit| (GIT_COMMIT, commit.clone())),
+        ),
         annotations: None,
     }
 }

@@ -10,12 +10,12 @@ use cep27::Sha256;
 use fs_err as fs;
 use rattler_build_core::metadata::Output;
 use rattler_build_networking::BaseClient;
-use rattler_build_recipe::stage1::{Source, source::GitRev};
+use rattler_build_recipe::stage1::Source;
 use release_manifest::PackageKey;
 use url::Url;
 
 use super::{
-    client, descriptor,
+    client, descriptor, full_commit,
     git::{self, Repository},
     sources, sources_mut,
     store::SourceStore,
@@ -76,7 +76,7 @@ impl JobSources {
         }
     }
 
-    /// Whether the recipe requires an attestation of a source.
+    /// Returns whether the recipe requires an attestation of a source.
     pub(crate) fn requires_attestation(output: &Output) -> bool {
         sources(&output.recipe)
             .any(|source| matches!(source, Source::Url(source) if source.attestation.is_some()))
@@ -120,14 +120,15 @@ impl JobSources {
             let Some(expected) = &git_source.expected_commit else {
                 continue;
             };
-            if matches!(&git_source.rev, GitRev::Commit(commit) if git::is_full_commit(commit)) {
+            // Every failure comes here, and few have to do with a repository: it is asked only where its error may be meant.
+            if full_commit(git_source).is_some() || !names(failure, expected) {
                 continue;
             }
             let repository = Repository::new(&git_source.url, folder);
             let found = git::commit(&repository, &git_source.rev.to_string()).await;
             if let Ok(found) = found
                 && found != *expected
-                && [&found, expected].map(|commit| names(failure, commit)) == [true, true]
+                && names(failure, &found)
             {
                 let uri = descriptor::describe(source, folder, folder)
                     .map(|description| description.uri)
@@ -147,7 +148,7 @@ impl JobSources {
     }
 }
 
-/// Whether a failure or one of its causes names a commit.
+/// Returns whether a failure or one of its causes names a commit.
 fn names(failure: &Failure, commit: &str) -> bool {
     let mut texts = std::iter::once(&failure.message).chain(&failure.causes);
     texts.any(|text| text.contains(commit))
