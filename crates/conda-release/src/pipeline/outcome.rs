@@ -59,19 +59,7 @@ pub(crate) fn hold_back(
         .filter(|package| package.progress < progress && package.skipped.is_none())
         .map(|package| (package.key(), package.error.is_some()))
         .collect();
-    let failed = |keys: BTreeSet<PackageKey>| -> Vec<PackageKey> {
-        let is_failed = |key: &&PackageKey| behind.get(*key) == Some(&true);
-        match keys.iter().any(|key| is_failed(&key)) {
-            true => keys
-                .iter()
-                .filter(is_failed)
-                .take(MOST_BLOCKING)
-                .cloned()
-                .collect(),
-            false => keys.into_iter().take(MOST_BLOCKING).collect(),
-        }
-    };
-    let all = failed(behind.keys().cloned().collect());
+    let all = blocking(&behind, |_| true);
     let goes_on = BTreeSet::from_iter(ready(release, progress, keep_going));
     let waits = |package: &&Package| {
         package.progress == progress
@@ -86,12 +74,7 @@ pub(crate) fn hold_back(
                 let needs = release
                     .plan()
                     .runtime_needs(&BTreeSet::from([package.clone()]));
-                failed(
-                    needs
-                        .into_iter()
-                        .filter(|it| behind.contains_key(it))
-                        .collect(),
-                )
+                blocking(&behind, |key| needs.contains(key))
             }
         };
         if keep_going {
@@ -101,6 +84,21 @@ pub(crate) fn hold_back(
         release.record(&package, Event::Blocked { by })?;
     }
     Ok(())
+}
+
+/// Returns the packages that a package waits for, of those that are `behind` and that it `needs`: those that failed, or where
+/// none did, all of them; at most [`MOST_BLOCKING`].
+fn blocking(
+    behind: &BTreeMap<PackageKey, bool>,
+    needs: impl Fn(&PackageKey) -> bool,
+) -> Vec<PackageKey> {
+    let needed = || behind.iter().filter(|(key, _)| needs(key));
+    let has_failed = needed().any(|(_, failed)| *failed);
+    needed()
+        .filter(|(_, failed)| **failed || !has_failed)
+        .map(|(key, _)| key.clone())
+        .take(MOST_BLOCKING)
+        .collect()
 }
 
 /// How a run that was to bring every package to `goal` ended.
@@ -133,5 +131,35 @@ pub(crate) fn outcome_of(
     match failed {
         Status::Done if packages.iter().any(|package| is_left(&package)) => Status::Incomplete,
         status => status,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn behind(failed: impl Fn(usize) -> bool) -> BTreeMap<PackageKey, bool> {
+        let keys = (0..2_000).map(|number| format!("noarch/p{number:04}-1-0.conda"));
+        keys.enumerate()
+            .map(|(number, key)| (key.parse().unwrap(), failed(number)))
+            .collect()
+    }
+
+    #[test]
+    fn a_package_waits_for_those_that_failed() {
+        let behind = behind(|number| number == 1_999);
+        let names = |needs: &dyn Fn(&PackageKey) -> bool| -> Vec<String> {
+            let keys = blocking(&behind, needs);
+            keys.iter().map(|key| key.file.name().to_owned()).collect()
+        };
+        assert_eq!(names(&|_| true), ["p1999"]);
+        let is_early = |key: &PackageKey| key.file.name() < "p0002";
+        assert_eq!(names(&is_early), ["p0000", "p0001"]);
+    }
+
+    #[test]
+    fn records_of_waiting_packages_stay_small() {
+        assert_eq!(blocking(&behind(|_| false), |_| true).len(), MOST_BLOCKING);
+        assert_eq!(blocking(&behind(|_| true), |_| true).len(), MOST_BLOCKING);
     }
 }
