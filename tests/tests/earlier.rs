@@ -37,23 +37,28 @@ fn head(workspace: &Workspace) -> String {
     workspace.git(&["rev-parse", "HEAD"])
 }
 
-/// What a job that may have identity tokens gets, and where the trust configuration lies. It outlives the services.
+/// The environment of a job that may have identity tokens, with a copy of the trust configuration. It outlives the services.
 struct Job {
     variables: Vec<(String, String)>,
     trust_config: PathBuf,
 }
 
 impl Job {
-    fn new(workspace: &Workspace, sigstore: &Sigstore) -> Self {
+    /// Starts the services for a job at the current commit. Returns them, the job, and the channel that it publishes to; nothing
+    /// where the services are not installed.
+    fn start(workspace: &Workspace) -> Option<(Sigstore, Self, String)> {
+        let sigstore = Sigstore::start(&head(workspace))?;
         let trust_config = workspace.beside("trust_config.json");
         fs::copy(sigstore.trust_config(), &trust_config).unwrap();
         let variables = sigstore.job();
-        Self {
+        let job = Self {
             variables: variables
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .collect(),
             trust_config,
-        }
+        };
+        let to = workspace.beside("channel").display().to_string();
+        Some((sigstore, job, to))
     }
 
     fn run(&self, workspace: &Workspace, args: &[&str]) -> Output {
@@ -100,12 +105,10 @@ fn assert_nothing_was_done(output: &Output) {
 #[test]
 fn commits_to_other_files_change_nothing_of_a_live_release() {
     let workspace = workspace(&["one", "two"], "sign.provenance = true");
-    let Some(sigstore) = Sigstore::start(&head(&workspace)) else {
+    let Some((sigstore, job, to)) = Job::start(&workspace) else {
         return;
     };
-    let job = Job::new(&workspace, &sigstore);
     let channel = workspace.beside("channel");
-    let to = channel.display().to_string();
     let release = ["release", "-x", "--to", &to];
     job.run(&workspace, &release)
         .ends(0)
@@ -146,11 +149,9 @@ fn commits_to_other_files_change_nothing_of_a_rehearsal() {
 #[test]
 fn what_waits_to_be_seen_is_judged_by_the_commit_it_was_released_from() {
     let workspace = workspace(&["one"], "");
-    let Some(sigstore) = Sigstore::start(&head(&workspace)) else {
+    let Some((sigstore, job, to)) = Job::start(&workspace) else {
         return;
     };
-    let job = Job::new(&workspace, &sigstore);
-    let to = workspace.beside("channel").display().to_string();
     let release = ["release", "-x", "--to", &to];
     job.run(&workspace, &[&release[..], &["--no-wait"]].concat())
         .ends(0);
@@ -163,11 +164,9 @@ fn what_waits_to_be_seen_is_judged_by_the_commit_it_was_released_from() {
 #[test]
 fn an_attested_package_is_published_as_it_is_after_another_commit() {
     let workspace = workspace(&["one"], "publish.manifest = false");
-    let Some(sigstore) = Sigstore::start(&head(&workspace)) else {
+    let Some((_sigstore, job, to)) = Job::start(&workspace) else {
         return;
     };
-    let job = Job::new(&workspace, &sigstore);
-    let to = workspace.beside("channel").display().to_string();
     job.run(&workspace, &["build", "-x", "--to", &to]).ends(0);
     job.run(&workspace, &["sign", "-x"]).ends(0);
     let attested = manifest(&workspace)["packages"][0]["attestation"].clone();
@@ -286,11 +285,9 @@ fn at(workspace: &Workspace, progress: &str) -> usize {
 #[test]
 fn naming_one_recipe_keeps_the_signed_packages_of_the_others() {
     let workspace = twenty();
-    let Some(sigstore) = Sigstore::start(&head(&workspace)) else {
+    let Some((_sigstore, job, to)) = Job::start(&workspace) else {
         return;
     };
-    let job = Job::new(&workspace, &sigstore);
-    let to = workspace.beside("channel").display().to_string();
     job.run(&workspace, &["build", "-x", "--to", &to]).ends(0);
     job.run(&workspace, &["sign", "-x"]).ends(0);
     assert_eq!(at(&workspace, "attested"), 20);
@@ -372,11 +369,9 @@ fn a_named_recipe_is_built_with_what_it_needs() {
 #[test]
 fn attested_packages_that_a_plan_no_longer_has_are_kept_until_they_are_pruned() {
     let workspace = workspace(&["one", "two", "three"], "");
-    let Some(sigstore) = Sigstore::start(&head(&workspace)) else {
+    let Some((sigstore, job, to)) = Job::start(&workspace) else {
         return;
     };
-    let job = Job::new(&workspace, &sigstore);
-    let to = workspace.beside("channel").display().to_string();
     job.run(&workspace, &["build", "-x", "--to", &to]).ends(0);
     job.run(&workspace, &["sign", "-x"]).ends(0);
     let packages = workspace.path(LIVE).join("packages/noarch");
@@ -434,11 +429,9 @@ fn a_package_for_another_channel_keeps_its_first_attestation() {
     workspace.write(".gitignore", "target/\nconda-release.toml\n");
     workspace.git(&["rm", "--quiet", "--cached", "conda-release.toml"]);
     workspace.commit();
-    let Some(sigstore) = Sigstore::start(&head(&workspace)) else {
+    let Some((_sigstore, job, to)) = Job::start(&workspace) else {
         return;
     };
-    let job = Job::new(&workspace, &sigstore);
-    let to = workspace.beside("channel").display().to_string();
     job.run(&workspace, &["build", "-x", "--to", &to]).ends(0);
     job.run(&workspace, &["sign", "-x"]).ends(0);
     let attested = manifest(&workspace)["packages"][0]["attestation"].clone();
@@ -605,11 +598,9 @@ fn a_build_number_is_for_what_is_selected_and_pins_follow_the_channel() {
         "requirements:\n  host: [alpha]\n  run: [alpha]\n",
     );
     workspace.commit();
-    let Some(sigstore) = Sigstore::start(&head(&workspace)) else {
+    let Some((_sigstore, job, to)) = Job::start(&workspace) else {
         return;
     };
-    let job = Job::new(&workspace, &sigstore);
-    let to = workspace.beside("channel").display().to_string();
     let release = ["release", "-x", "--to", &to];
     job.run(
         &workspace,
