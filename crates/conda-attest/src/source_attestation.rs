@@ -14,7 +14,7 @@ use crate::{Error, Evidence, GITHUB_ISSUER, Github, Matcher, Policy, Verifier, b
 
 /// The largest answer that is read.
 const LARGEST: usize = 4 << 20;
-/// How long a server may take in all.
+/// The time limit of a request.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// GitHub keeps the assets of releases on other hosts.
 const REDIRECTS: usize = 5;
@@ -130,7 +130,7 @@ pub fn verify_source(
 ) -> Result<Vec<Evidence>, Error> {
     let refused = |reason: String| Error::Bundle { reason };
     if publishers.is_empty() {
-        let reason = "no publisher is named, so that anybody could have signed it";
+        let reason = "no publisher is named, so anybody could have signed it";
         return Err(refused(reason.to_owned()));
     }
     let mut signed = Vec::new();

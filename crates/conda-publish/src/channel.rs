@@ -75,7 +75,7 @@ pub struct Present {
     pub sha256: Option<Sha256>,
     /// Whether attestations are served for it; `None` where that takes another question.
     pub attested: Option<bool>,
-    /// When it was built, as its record states; `None` where there is no record or it states no time. Nothing proves it.
+    /// The build time that its record states, unproved; `None` without a record or a time in it.
     pub claimed: Option<Timestamp>,
 }
 

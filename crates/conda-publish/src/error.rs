@@ -208,7 +208,7 @@ pub enum Error {
     },
 
     /// A channel has no repodata where every channel has some (CEP-26).
-    #[error("{at} is missing{}", beside.as_ref().map_or_else(String::new, |it| format!(", although {it} is there")))]
+    #[error("{at} is missing{}", beside.as_ref().map_or_else(String::new, |it| format!(", but {it} exists")))]
     RepodataMissing {
         /// The missing file or URL.
         at: String,

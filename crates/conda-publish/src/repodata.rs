@@ -233,9 +233,7 @@ impl<'de> Visitor<'de> for LayoutVisitor {
             match name.as_str() {
                 name if names.contains(name) => {
                     let name = cep27::printable(name);
-                    return Err(A::Error::custom(format!(
-                        "the member `{name}` is there twice"
-                    )));
+                    return Err(A::Error::custom(format!("duplicate member `{name}`")));
                 }
                 "info" => layout.info = map.next_value()?,
                 "packages" => layout.packages = map.next_value()?,

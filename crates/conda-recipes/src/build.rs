@@ -49,7 +49,7 @@ pub struct BuildRequest {
     /// The packages that an earlier run built, those of `test` among them, with their digests. What `packages/<subdir>/` has under
     /// any other name goes.
     pub good: BTreeMap<PackageKey, Sha256>,
-    /// What came of verifying the attestations that recipes require of sources, for each package to build that requires one.
+    /// The results of verifying source attestations, for each package to build whose recipe requires one.
     /// Such a package is not built where there is no result, or a failure.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub source_attestations: BTreeMap<PackageKey, Result<(), Failure>>,
@@ -196,7 +196,7 @@ struct Work {
     tool: Configuration,
 }
 
-/// What came of a run.
+/// The packages of a run that were built, and those that failed.
 #[derive(Default)]
 struct Ended {
     built: BTreeSet<PackageKey>,

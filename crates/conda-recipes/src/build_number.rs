@@ -96,7 +96,7 @@ pub fn build_numbers(plan: &Plan) -> BTreeMap<RelativePath, u64> {
     numbers
 }
 
-/// What the channel's highest number is looked up by.
+/// The key under which a channel's highest number is looked up.
 fn name_of(package: &PlannedPackage) -> (String, String) {
     (
         package.file.name().to_owned(),

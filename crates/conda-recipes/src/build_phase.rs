@@ -144,7 +144,7 @@ fn prepare(
     Ok(job)
 }
 
-/// Whether an output installs packages that are not of the plan.
+/// Returns whether an output installs packages from outside the plan.
 fn installs_others(output: &Output, job: &JobChannel) -> bool {
     let Some(dependencies) = &output.finalized_dependencies else {
         return false;

@@ -15,7 +15,7 @@ pub struct Changed {
     /// Files and whole folders of which no earlier state is known: git ignores them.
     #[serde(default)]
     ignored: BTreeSet<PathBuf>,
-    /// Whether there are commits since, also ones that change no file: recipes and sources may read them.
+    /// Set if there are newer commits, even ones that change no file: recipes and sources may read them.
     #[serde(default)]
     pub(crate) has_commits: bool,
 }
@@ -35,23 +35,23 @@ impl Changed {
         self
     }
 
-    /// Whether the file is one of them, or has no earlier state.
+    /// Returns whether the file changed or has no earlier state.
     pub fn contains(&self, file: &Path) -> bool {
         self.files.contains(file) || self.is_ignored(file)
     }
 
-    /// Whether anything changed.
+    /// Returns whether anything changed.
     pub(crate) fn is_any(&self) -> bool {
         self.has_commits || !self.files.is_empty()
     }
 
-    /// Whether one of them is at `path`, beneath it or above it: then that was or became a file, or is a submodule.
+    /// Returns whether a changed file is at `path`, beneath it or above it: the one above was or became a file, or is a submodule.
     pub(crate) fn reaches(&self, path: &Path) -> bool {
         self.reaches_in(path, |_| true) || self.is_ignored(path)
     }
 
-    /// Whether one of them is in `folder`, and wanted as its path from there says; or whether the folder is, or lies beneath,
-    /// one.
+    /// Returns whether a changed file is in `folder` and its path from there is wanted, or whether the folder is, or is beneath,
+    /// a changed file.
     pub(crate) fn reaches_in(&self, folder: &Path, is_wanted: impl Fn(&Path) -> bool) -> bool {
         // Paths sort by their parts, so that all beneath a folder follow it.
         let from = (Bound::Included(folder), Bound::Unbounded);

@@ -399,7 +399,7 @@ impl Error {
             Self::Unprotected { missing, .. } => Some(format!(
                 "add the line `{missing}` to the file, or name another folder with --output"
             )),
-            Self::ReadsOutput { .. } => Some("copy it to a place outside of the output folder, or name another folder with --output".to_owned()),
+            Self::ReadsOutput { .. } => Some("move it out of the output folder, or choose another one with --output".to_owned()),
             Self::OutsideRoot { .. } => Some("move the recipe into the workspace, or choose another one with --root".to_owned()),
             Self::Duplicate { .. } => Some("give one of them another name, version or build number, or let a variant key tell them apart".to_owned()),
             Self::PathTooLong { length, limit, .. } => Some(format!(
@@ -408,7 +408,7 @@ impl Error {
             )),
             Self::Graph(release_manifest::Error::Cycle { .. }) | Self::RecipeCycle { .. } => Some("break the cycle: build, host and exactly pinned requirements must not lead back to the package itself".to_owned()),
             Self::UnresolvedSource { source, .. } => source.help().map(str::to_owned),
-            Self::SourceChanged { .. } => Some("run the same command again: it plans again".to_owned()),
+            Self::SourceChanged { .. } => Some("run the same command again to plan with the new content".to_owned()),
             Self::PlanChanged { .. } => Some("run the same command again: it plans anew".to_owned()),
             Self::Channel { .. } => Some("check that the `output` folder is writable and its disk has room".to_owned()),
             Self::Worker(error) => error.help(),

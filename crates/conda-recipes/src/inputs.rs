@@ -1,4 +1,4 @@
-//! What outputs are made from besides their rendered recipes: the files and repositories of this machine that rattler-build
+//! The inputs of outputs besides their rendered recipes: the files and repositories of this machine that rattler-build
 //! reads for them. Fingerprints and `--changed-since` both come from the one list of [`reads`].
 
 mod content;
@@ -44,7 +44,7 @@ struct Tree {
     linked: Linked,
 }
 
-/// What the links of a tree lead to outside of it.
+/// The targets of a tree's links outside of it.
 #[derive(Default)]
 struct Linked {
     files: BTreeSet<PathBuf>,
@@ -68,11 +68,11 @@ impl Tree {
     }
 }
 
-/// What planning finds out about the inputs of an output.
+/// The result of reading the inputs of an output.
 pub(crate) struct Made {
     /// The digest of everything that it is made from besides its rendered recipe.
     pub(crate) digest: Digest,
-    /// Whether it is made from one of the changed files.
+    /// Set if a changed file is among them.
     pub(crate) is_touched: bool,
 }
 
@@ -240,7 +240,7 @@ impl<'a> Inputs<'a> {
         Ok(files)
     }
 
-    /// What the links of a tree lead to. A copied link leads where it led before if it is absolute; and scripts read the
+    /// Follows the links of a tree. A copied link leads where it led before if it is absolute; and scripts read the
     /// recipe's folder in its place. Folders outside of the workspace are part of the machine.
     fn linked(&self, tree: &CopiedTree, entries: &[TreeEntry]) -> Result<Linked, Error> {
         let mut linked = Linked::default();
@@ -337,7 +337,7 @@ fn recipe_file(output: &RenderedOutput) -> &Path {
     &output.output.build_configuration.directories.recipe_path
 }
 
-/// What a template computes or asks git for may be anything that changed.
+/// A template that computes file names or reads commits may read anything that changed.
 fn templates_are_touched(templates: &TemplateReads, changed: &Changed) -> bool {
     (templates.has_computed_file || templates.has_git) && changed.is_any()
 }

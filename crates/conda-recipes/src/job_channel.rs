@@ -21,7 +21,7 @@ use crate::remove::remove_folder;
 /// A package of the local channel with its record.
 #[derive(Clone, Debug)]
 pub(crate) struct LocalPackage {
-    /// Where it is.
+    /// Its file.
     pub(crate) path: PathBuf,
     /// Its subdir and file name.
     pub(crate) key: PackageKey,

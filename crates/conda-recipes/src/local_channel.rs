@@ -103,7 +103,7 @@ impl LocalChannel {
         Ok(record)
     }
 
-    /// Whether a package was built, in this run or an earlier one.
+    /// Returns whether a package was built, in this run or an earlier one.
     fn has(&self, package: &PackageKey) -> bool {
         self.earlier.contains_key(package) || self.records().contains_key(package)
     }

@@ -42,7 +42,7 @@ pub(crate) struct PackageCaches {
     shown: tokio::sync::Mutex<HashSet<std::ffi::OsString>>,
 }
 
-/// Which packages a job installs.
+/// The origin of the packages that a job installs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Installs {
     /// Packages of the plan alone.
@@ -153,7 +153,7 @@ fn exactly(record: &PackageRecord) -> MatchSpec {
     }
 }
 
-/// How rattler names the entry of a package in a cache.
+/// The name of a package's entry in rattler's caches.
 fn entry_name(package: &PackageKey) -> String {
     let file = &package.file;
     format!("{}-{}-{}", file.name(), file.version(), file.build())

@@ -61,7 +61,7 @@ pub(crate) fn sha256(record: &PackageRecord) -> Option<Sha256> {
         .map(Sha256::from_bytes)
 }
 
-/// What identifies the bytes of a file.
+/// The digests and size of a file.
 struct Digests {
     sha256: rattler_digest::Sha256Hash,
     md5: rattler_digest::Md5Hash,

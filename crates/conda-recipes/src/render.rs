@@ -439,7 +439,7 @@ impl<'a> Renderer<'a> {
     }
 }
 
-/// Whether a recipe is refused for `source.attestation`. The error has no type of its own.
+/// Returns whether a recipe is rejected for `source.attestation`. The error has no type of its own.
 fn is_about_attestations(error: &RenderError) -> bool {
     let message = error.to_string();
     message.contains("source attestation verification is an experimental feature")

@@ -38,7 +38,7 @@ pub(crate) use self::job::JobSources;
 use self::{git::Repository, store::SourceStore};
 use crate::{Error, PlanRequest, network, render::RenderedOutput, unplanned::Broken};
 
-/// How many sources are looked up at the same time.
+/// The number of sources that are looked up at the same time.
 const LOOKUPS: usize = 8;
 
 /// Resolves every source that its recipe leaves open, and gives each output its list of sources. The recipes of sources that

@@ -109,7 +109,7 @@ pub(crate) async fn test(
     .map_err(|error: io::Error| {
         Box::new(failure::io(
             "another_package_tested",
-            "cannot show that the tests ran were those of this package",
+            "failed to verify that the tests of this very package ran",
             &error,
         ))
     })?;

@@ -8,9 +8,9 @@ use std::{
 use rattler_conda_types::{PackageRecord, PrefixRecord, package::CondaArchiveType};
 use rattler_package_streaming::seek::read_package_file_content;
 
-/// Where a package says which tests it has.
+/// The file in a package that lists its tests.
 const TESTS: &str = "info/tests/tests.yaml";
-/// How deeply environments are nested in the folder of a test: `test_x…/test_run_env`, below another one for a downstream test.
+/// The depth of environments in the folder of a test: `test_x…/test_run_env`, below another one for a downstream test.
 const DEPTH: usize = 5;
 
 /// Compares the environments and the tests left in `folder` with the package at `path`, whose record is `record`.
@@ -70,7 +70,7 @@ pub(crate) fn check(
     Ok(())
 }
 
-/// What a test left.
+/// The traces of a test.
 #[derive(Default)]
 struct Found {
     /// The `conda-meta` folders of environments.
@@ -139,7 +139,7 @@ mod tests {
         path
     }
 
-    /// What a test leaves that installed the package of `record` and ran `tests`.
+    /// Writes the traces of a test that installed the package of `record` and ran `tests`.
     fn tested(folder: &Path, record: PackageRecord, tests: &str) -> PathBuf {
         let left = folder.join("left");
         let environment = left.join("test_itA1b2C3/test_run_env/conda-meta");

@@ -51,7 +51,7 @@ pub enum Request {
     Plan(PlanRequest),
     /// Build and test: the answers are events.
     Build {
-        /// What to build.
+        /// The packages to build, with their plan.
         request: BuildRequest,
         /// The user's cache of remote packages; a private one without it.
         shared_cache: Option<PathBuf>,
@@ -59,7 +59,7 @@ pub enum Request {
 }
 
 impl Request {
-    /// What is planned, first or again.
+    /// The request to plan, first or again.
     fn plan(&self) -> &PlanRequest {
         match self {
             Self::Plan(plan) => plan,

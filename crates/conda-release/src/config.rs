@@ -134,7 +134,7 @@ pub struct Publish {
     pub deadline: Duration,
     /// Attestation stores beside the channel: a folder, or `github://<owner>/<repository>`.
     pub stores: Vec<String>,
-    /// What happens about a recipe that changed since its package was published, where that is known: the build number was not raised.
+    /// Action for a recipe that changed since its package was published, where that is known: the build number was not raised.
     pub changed: OnChanged,
     /// Attests the release as a whole, and publishes its manifest where the channel keeps such.
     pub manifest: bool,
@@ -146,7 +146,7 @@ pub struct Publish {
     pub visible_within: Duration,
 }
 
-/// What happens about a recipe that changed since its package was published.
+/// Action for a recipe that changed since its package was published.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnChanged {

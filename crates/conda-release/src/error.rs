@@ -183,7 +183,7 @@ pub enum Error {
         folder: PathBuf,
         /// The command of git.
         command: String,
-        /// What git said.
+        /// The message of git.
         reason: String,
     },
     /// A git reference that nothing can be compared with.
@@ -463,7 +463,7 @@ impl Error {
             Self::NoTargetChannel => "set `target-channel` in the configuration to the URL that clients read; `sign` and `publish` also take it as --channel".to_owned(),
             Self::NoChannel => "name one with --to, or configure it as `channel`".to_owned(),
             Self::Dirty => "commit or stash the changes; --allow-dirty releases them all the same".to_owned(),
-            Self::ChangedSincePublished(_) => "raise the build number in the recipe, or with --build-number; `publish.changed = \"warn\"` leaves it at a warning".to_owned(),
+            Self::ChangedSincePublished(_) => "raise the build number in the recipe, or with --build-number; set `publish.changed = \"warn\"` to only warn".to_owned(),
             Self::UntrustedEvent(event) => format!("release from a push, a tag or by hand; --allow-event {event} does it all the same"),
             Self::KeepsNoAttestations(_) => "publish to a channel that keeps them (prefix.dev, S3, a folder); --without-attestation publishes the packages alone".to_owned(),
             Self::KeepsTooFew { .. } => "set `sign.provenance = false`, or publish to a channel with sidecars (S3, a folder)".to_owned(),
@@ -483,7 +483,7 @@ impl Error {
                 };
                 format!("select what it needs too, as `--up-to {name}` does, {otherwise}")
             }
-            Self::Git { .. } => "attestations name the commit, so git must be able to read the repository: install git, and for a checkout of another user run `git config --global --add safe.directory <folder>`".to_owned(),
+            Self::Git { .. } => "install git; if another user owns the checkout, run `git config --global --add safe.directory <folder>`".to_owned(),
             Self::Reference { .. } => "fetch it with its history, as `git fetch --unshallow origin` does; in GitHub Actions, check out with `fetch-depth: 0`".to_owned(),
             Self::Toml { .. } => "mend the file; with --no-xtask nothing is added to it".to_owned(),
             Self::RehearsedIdentity(_) => "sign with a token of your CI system, or leave --execute and --trust out for a rehearsal".to_owned(),

@@ -64,7 +64,7 @@ pub(crate) fn git(folder: &Path, args: &[&str]) -> Result<Option<String>, Error>
 /// # Errors
 /// As [`git`], or it exits with status 1.
 pub(crate) fn git_answer(folder: &Path, args: &[&str]) -> Result<String, Error> {
-    git(folder, args)?.ok_or_else(|| failed(folder, args, "it has no answer".to_owned()))
+    git(folder, args)?.ok_or_else(|| failed(folder, args, "git printed nothing".to_owned()))
 }
 
 /// The output of a git command; `None` where it exits with status 1, which is git's "no".

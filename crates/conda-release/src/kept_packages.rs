@@ -20,12 +20,12 @@ use crate::{
     output::{OutputFolder, write_atomically},
 };
 
-/// How many characters of a digest name the folder.
+/// The number of a digest's characters in a folder name.
 const DIGITS: usize = 16;
 
 /// The attested packages of `manifest` that `plan` would lose.
 ///
-/// What a live release published is in its channel. In a rehearsal, a package that is built again under its name, as `is_built`
+/// Packages that a live release published are in its channel. In a rehearsal, a package that is built again under its name, as `is_built`
 /// says, is attested again as well.
 pub(crate) fn lost(
     manifest: &Manifest,

@@ -134,7 +134,7 @@ impl OutputLock {
 /// The name of the lock in an output folder.
 const LOCK: &str = ".lock";
 
-/// What releases write in an output folder, as patterns of ignore files.
+/// Files and folders that releases write in an output folder, as patterns of ignore files.
 const WRITTEN: [&str; 5] = [
     "/.lock",
     "/.gitignore",

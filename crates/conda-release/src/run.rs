@@ -151,7 +151,7 @@ fn left_out(
                 let there = existing.get(&package).and_then(|present| present.sha256);
                 let there = there.map_or(String::new(), |sha256| format!(" with sha256 {sha256}"));
                 let changed = match in_channel.is_some_and(|package| package.changed) {
-                    true => ", and the recipe changed since it was published",
+                    true => ", but the recipe changed since it was published",
                     false => "",
                 };
                 format!("the channel has a package of this name{there}{changed}")
@@ -267,7 +267,7 @@ impl Run {
         let left_out = left_out(actions, &existing, &published);
         if earlier.prune {
             let pruned = count(kept_packages::prune(&folder)?, "package");
-            printer.status("Removed", &format!("{pruned} that earlier plans had"));
+            printer.status("Removed", &format!("{pruned} of earlier plans"));
         }
         let release = Release::begin(folder, planned.plan, stored, left_out)?;
         Ok(Self {
@@ -335,7 +335,7 @@ impl Run {
     }
 }
 
-/// Whether a package is built now.
+/// Returns a predicate for the packages that are built now.
 fn is_built(actions: &BTreeMap<PackageKey, Action>) -> impl Fn(&PackageKey) -> bool {
     |package| matches!(actions.get(package), Some(Action::Build { .. }))
 }
@@ -353,7 +353,7 @@ fn keep(
     }
     let path = kept_packages::keep(folder, manifest, lost)?;
     printer.warning(&format!(
-        "the plan no longer has {}: {}; moved with attestations and records to {}: `--prune` removes all that is kept",
+        "the plan no longer has {}: {}; moved with their attestations and records to {}; --prune deletes all kept packages",
         count(lost.len(), "attested package"),
         names(lost),
         workspace.shown(&path),

@@ -166,7 +166,7 @@ impl Manifest {
         }
     }
 
-    /// How far [`carry_over`](Self::carry_over) from this manifest brings a package of a new plan, whose trust is this
+    /// The progress that [`carry_over`](Self::carry_over) from this manifest gives a package of a new plan, whose trust is this
     /// one's.
     #[must_use]
     pub fn progress_in(&self, plan: &Plan, package: &PlannedPackage) -> Progress {
@@ -237,7 +237,7 @@ impl Manifest {
     }
 }
 
-/// What decides how far packages of an older manifest have come in a new one.
+/// The terms that decide the progress of an older manifest's packages in a new one.
 struct Terms<'a> {
     mode: Mode,
     source: &'a Source,

@@ -170,7 +170,7 @@ impl Plan {
         self.reached(of, |package| package.edges())
     }
 
-    /// What each package builds upon or runs with, without what follows from that: where it needs a package that itself
+    /// The packages that each package builds upon or runs with, without those that follow from that: where it needs a package that itself
     /// needs another one, only the first is named.
     #[must_use]
     pub fn direct_dependencies(&self) -> BTreeMap<PackageKey, BTreeSet<PackageKey>> {

@@ -70,7 +70,7 @@ pub(crate) fn section(report: &Report) -> Markup {
     }
 }
 
-/// What each package needs, without what follows from that.
+/// The packages that each package needs, without those that follow from that.
 type Direct = BTreeMap<PackageKey, BTreeSet<PackageKey>>;
 
 /// Every direct edge between two packages, once.

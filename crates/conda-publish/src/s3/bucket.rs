@@ -73,7 +73,7 @@ pub(super) struct Entry {
     /// In bytes.
     pub(super) size: u64,
     pub(super) etag: String,
-    /// When it was written, in seconds since 1970; 0 where the server doesn't say.
+    /// The time of the last write, in seconds since 1970; 0 if the server doesn't state one.
     pub(super) modified: i64,
 }
 

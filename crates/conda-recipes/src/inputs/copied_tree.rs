@@ -26,7 +26,7 @@ pub(super) enum IgnoreRules {
     /// Those of rattler-build by default: also the `.gitignore` files in the folder, if it belongs to a repository. It never
     /// reads those above the folder.
     PackageAndGit,
-    /// What git would add: also by the `.gitignore` files above the folder. For the folders of Cargo's packages, which builds
+    /// The rules of git, including the `.gitignore` files above the folder. For the folders of Cargo's packages, which builds
     /// fill with files of their own.
     Git,
 }

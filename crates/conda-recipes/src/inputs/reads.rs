@@ -93,7 +93,7 @@ struct Reads<'a> {
 }
 
 impl Reads<'_> {
-    /// What is copied into `info/recipe` (`packaging.rs`, `write_recipe_folder`), and hidden files besides.
+    /// Adds the files that are copied into `info/recipe` (`packaging.rs`, `write_recipe_folder`), and hidden files.
     fn recipe_folder(&mut self) {
         self.tree(self.recipe_dir, IgnoreRules::PackageAndGit, None);
         self.inputs.push(Input::File(self.recipe_file.to_owned()));
@@ -101,7 +101,7 @@ impl Reads<'_> {
         self.inputs.extend(variants.map(Input::Rendering));
     }
 
-    /// What is read while rendering.
+    /// Adds the files that are read while rendering.
     fn templates(&mut self, templates: &TemplateReads) {
         let current = std::env::current_dir().unwrap_or_default();
         for file in &templates.files {

@@ -13,10 +13,10 @@ use crate::Error;
 /// The variable by which scripts name the recipe's folder.
 const RECIPE_DIR: &str = "RECIPE_DIR";
 
-/// How much of a script is searched for names of files, in bytes.
+/// The part of a script that is searched for file names, in bytes.
 const SEARCHED: u64 = 4 << 20;
 
-/// Where the scripts of a recipe are looked for.
+/// The place where the scripts of a recipe are looked up.
 pub(super) struct ScriptPlace<'a> {
     pub(super) recipe_dir: &'a Path,
     /// The extensions of scripts that are named without one, on the platform that builds.
@@ -118,7 +118,7 @@ impl<'a> ScriptPlace<'a> {
         false
     }
 
-    /// What a script's text names in or from the recipe's folder: a path that is written out is one file or folder; of one
+    /// Returns the paths from the recipe's folder in a script's text: one that is written out is one file or folder; for one
     /// that the script computes, everything in the last folder that is written out.
     fn named_in(&self, text: &str) -> Vec<ScriptRead> {
         let mut named = Vec::new();

@@ -1,4 +1,4 @@
-//! What the Jinja of a recipe reads besides its variables: files, repositories and the environment.
+//! Reads of a recipe's Jinja besides its variables: files, repositories and the environment.
 
 use rattler_build_core::{env_vars, metadata::Output};
 use rattler_build_jinja::Jinja;
@@ -17,9 +17,9 @@ const ENVIRONMENT: [&str; 2] = ["env.get", "env.exists"];
 pub(super) struct TemplateReads {
     /// The files that are named by text, as written.
     pub(super) files: Vec<String>,
-    /// Whether it reads a file of which it computes the name.
+    /// Set if it reads a file whose name it computes.
     pub(super) has_computed_file: bool,
-    /// Whether it reads commits or tags.
+    /// Set if it reads commits or tags.
     pub(super) has_git: bool,
 }
 

@@ -15,7 +15,7 @@ pub enum SourceError {
     /// The repository could not be read.
     #[error("cannot read the repository: {reason}")]
     Repository {
-        /// The last line that git wrote.
+        /// The first line of git's error message.
         reason: String,
     },
     /// git did not answer in time.
@@ -47,7 +47,7 @@ pub enum SourceError {
         reason: String,
     },
     /// An archive is larger than planning downloads.
-    #[error("`{url}` has more than {limit} bytes, the most that is downloaded to hash it")]
+    #[error("`{url}` is larger than {limit} bytes, the limit for hashing a download")]
     TooLarge {
         /// Its URL without credentials.
         url: String,
@@ -61,16 +61,16 @@ impl SourceError {
     pub(crate) fn help(&self) -> Option<&'static str> {
         match self {
             Self::NoReference { .. } => Some(
-                "of a remote repository, give the full commit: a short one cannot be looked up",
+                "use the full commit hash: short ones cannot be looked up in remote repositories",
             ),
             Self::ShortCommit { .. } => Some("write the full commit hash in the recipe"),
             Self::TooLarge { .. } => Some("give its `sha256` in the recipe"),
             Self::Repository { .. } | Self::Timeout { .. } => Some(
-                "a branch or tag is looked up while planning; a full commit in `rev` or `expected_commit` is not",
+                "pin a full commit in `rev` or `expected_commit` to plan without contacting the repository",
             ),
-            Self::Unreadable { .. } => {
-                Some("an archive without `sha256` is downloaded while planning; one with it is not")
-            }
+            Self::Unreadable { .. } => Some(
+                "check that it exists; an archive with `sha256` in the recipe is not downloaded to plan",
+            ),
             Self::Git { .. } => Some("install git, or add it to PATH"),
         }
     }

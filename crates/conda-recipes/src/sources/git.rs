@@ -12,9 +12,9 @@ use tokio::{io::AsyncReadExt as _, process::Command, time::timeout};
 
 use super::SourceError;
 
-/// How long a repository may take to answer.
+/// The time limit for a repository's answer.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How much of its answer is read: a reference has a line of its own.
+/// The part of its answer that is read, in bytes: each reference has one line.
 const ANSWER: u64 = 1 << 20;
 
 /// A Git repository that a recipe names.
@@ -113,7 +113,7 @@ async fn abbreviated(
     }
 }
 
-/// What git prints.
+/// Runs git and returns its output.
 async fn run(arguments: &[&OsStr], repository: &Repository) -> Result<String, SourceError> {
     let not_run = |error: std::io::Error| SourceError::Git {
         reason: error.to_string(),
@@ -161,7 +161,7 @@ async fn run(arguments: &[&OsStr], repository: &Repository) -> Result<String, So
     let said = String::from_utf8_lossy(&err).replace(&*place, "…");
     let reason = said.lines().map(str::trim).find(|line| !line.is_empty());
     Err(SourceError::Repository {
-        reason: reason.unwrap_or("git does not say why").to_owned(),
+        reason: reason.unwrap_or("git printed no error message").to_owned(),
     })
 }
 

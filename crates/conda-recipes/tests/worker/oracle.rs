@@ -128,11 +128,11 @@ fn built(
     hashes
 }
 
-/// What was done to the tree.
+/// An edit of the tree.
 struct Edit {
     kind: Kind,
     paths: Vec<PathBuf>,
-    /// Whether git would list the paths: it knows no empty folders.
+    /// Set if git would list the paths: it has no empty folders.
     is_known_to_git: bool,
 }
 

@@ -263,7 +263,7 @@ impl Run {
             .join(self.key(name).to_string())
     }
 
-    /// Why packages failed, with the last lines of their logs.
+    /// The failures of packages, with the last lines of their logs.
     pub(crate) fn failures(&self) -> Vec<String> {
         let failures = self.events.iter().filter_map(|event| match event {
             BuildEvent::Failed { failure, tail, .. } => {

@@ -7,7 +7,7 @@ use crate::foreign::{harmless, harmless_lines};
 /// Something to be seen beside a file, and in the overview of the run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Annotation {
-    /// How serious it is.
+    /// Its severity.
     pub(crate) level: Level,
     /// Where it is, if it is anywhere.
     pub(crate) place: Option<Place>,
@@ -17,7 +17,7 @@ pub(crate) struct Annotation {
     pub(crate) message: String,
 }
 
-/// How serious an annotation is.
+/// The severity of an annotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Level {
     /// Something failed.

@@ -57,7 +57,7 @@ impl PlanArgs {
         let lost = plan.lost(&actions).len();
         if lost > 0 {
             printer.warning(&format!(
-                "this plan no longer has {}: `build` and `release` move them to `kept/`",
+                "this plan no longer has {}; `build` and `release` will move them to `kept/`",
                 count(lost, "attested package")
             ));
         }

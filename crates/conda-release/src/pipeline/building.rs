@@ -135,7 +135,7 @@ async fn run(
     release.compact()
 }
 
-/// What is left to do of a release.
+/// The remaining work of a release.
 struct Todo {
     /// The packages to build.
     build: BTreeSet<PackageKey>,

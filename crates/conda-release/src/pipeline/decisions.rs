@@ -166,7 +166,7 @@ impl There<'_> {
         self.progress_of(plan, package) >= least || self.existing.contains(&package.key())
     }
 
-    /// How far an earlier run brought a package.
+    /// Returns the progress of a package in an earlier run.
     fn progress_of(&self, plan: &Plan, package: &PlannedPackage) -> Progress {
         let manifest = self.stored.map(|stored| &stored.manifest);
         manifest.map_or(Progress::Planned, |it| it.progress_in(plan, package))

@@ -87,7 +87,7 @@ impl Planning {
     }
 }
 
-/// Whether an unfinished release is one of what is selected, and of nothing that was left out then.
+/// Returns whether an unfinished release has all selected packages, none of them left out.
 fn is_about(manifest: &Manifest, selection: &Selection) -> bool {
     let packages = manifest.packages().iter();
     let mut selected = packages

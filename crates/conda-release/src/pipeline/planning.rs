@@ -160,7 +160,7 @@ pub(crate) struct Planning {
     checkout: Checkout,
     /// The recipes that the command line names.
     named: Option<BTreeSet<RelativePath>>,
-    /// What the command line selects besides.
+    /// The other selection options of the command line.
     selection: SelectionFlags,
     /// The file whose change decides about everything, where changes were to be planned.
     decides: Option<String>,
@@ -317,12 +317,12 @@ impl Planning {
         &self.checkout
     }
 
-    /// Whether the command line is about a part of the plan.
+    /// Returns whether the command line selects a part of the plan.
     pub(super) fn selects(&self) -> bool {
         self.named.is_some() || self.request.changed.is_some() || self.selection.has_names()
     }
 
-    /// Which outputs of a plan the command line selects.
+    /// Returns the outputs of a plan that the command line selects.
     ///
     /// # Errors
     /// A name that no output has.

@@ -30,11 +30,11 @@ const MOST_RELEASES: usize = 100;
 pub(crate) struct Published<'a> {
     /// The plan, with the packages that changed files go into.
     pub(crate) planned: &'a Planned,
-    /// What is done about each package.
+    /// The action for each package.
     pub(crate) actions: &'a BTreeMap<PackageKey, Action>,
-    /// What the channel has under the names of the plan.
+    /// The channel's packages with names of the plan.
     pub(crate) existing: &'a BTreeMap<PackageKey, Present>,
-    /// What an earlier run left.
+    /// The state of an earlier run.
     pub(crate) stored: Option<&'a Stored>,
 }
 

@@ -47,7 +47,7 @@ impl SelectionFlags {
         self.changed_since.as_deref()
     }
 
-    /// Whether outputs are selected by name.
+    /// Returns whether outputs are selected by name.
     pub(crate) fn has_names(&self) -> bool {
         [&self.only, &self.up_to, &self.exclude]
             .into_iter()

@@ -98,7 +98,7 @@ async fn verify(
         .and_then(|digest| digest.parse().ok())
         .ok_or_else(|| unverified("the source has no SHA-256".to_owned()))?;
     let url = required.bundle.as_deref().ok_or_else(|| {
-        unverified("expected `bundle_url`, which only sources from PyPI can do without".to_owned())
+        unverified("missing `bundle_url`, which is optional for sources from PyPI alone".to_owned())
     })?;
     let url = url
         .parse()

@@ -20,7 +20,7 @@ fn dependencies_come_first_and_then_the_alphabet() {
     assert_eq!(order, [BROKEN, LIBRARY, PROGRAM, DATA].map(key));
 }
 
-/// What leads from each package to others, directly or through others.
+/// The packages that each package leads to, directly or through others.
 fn reachable(
     edges: &BTreeMap<PackageKey, BTreeSet<PackageKey>>,
 ) -> BTreeSet<(PackageKey, PackageKey)> {
